@@ -1,0 +1,1 @@
+"""A table of image paths becomes ordered, fixed-size training arrays in sharded Zarr."""

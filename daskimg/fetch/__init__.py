@@ -1,0 +1,25 @@
+"""The only door to fsspec: where things are, how they are read, how objects are put.
+
+Local paths never pass through fsspec: ``#``, ``%``, ``::`` and spaces are ordinary
+characters in a file name, and a local read costs microseconds.
+"""
+
+from daskimg.fetch._objects import Folder, open_folder
+from daskimg.fetch._paths import expand, is_folder, is_url, join, local_path, name_of, parent_of
+from daskimg.fetch._sources import MAX_SOURCE_BYTES, open_input, read, read_ahead
+
+__all__ = [
+    "MAX_SOURCE_BYTES",
+    "Folder",
+    "expand",
+    "is_folder",
+    "is_url",
+    "join",
+    "local_path",
+    "name_of",
+    "open_folder",
+    "open_input",
+    "parent_of",
+    "read",
+    "read_ahead",
+]

@@ -1,0 +1,199 @@
+"""Objects under one address: put whole, created once, listed, never edited in place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import fsspec
+
+from daskimg.errors import TransportError
+from daskimg.fetch._paths import is_url, local_path
+from daskimg.fetch._sources import retried
+
+Content = bytes | bytearray | memoryview
+
+_UNFINISHED = ".daskimg-"  # prefix of temporary files; a reader and a listing pass over them
+
+
+class Folder(Protocol):
+    """A place for objects. Names are relative, with ``/``; every method is safe in threads."""
+
+    url: str
+
+    def put(self, name: str, content: Content) -> None:
+        """Write an object whole: readers see the old one or the new one, never a part."""
+
+    def create(self, name: str, content: Content) -> bool:
+        """Write an object unless it exists; return whether this call wrote it."""
+
+    def read(self, name: str) -> bytes:
+        """Return an object's bytes; raise ``FileNotFoundError`` if there is none."""
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Return the bytes of every object below ``prefix``, by name, sorted."""
+
+    def names(self) -> list[str]:
+        """Return the names at the top, folders and objects alike, sorted."""
+
+    def remove(self, name: str) -> None:
+        """Delete an object, or a folder with all that is in it; silent where there is none."""
+
+    def location(self, name: str) -> str:
+        """Return an object's path or URL, for a library that opens it by itself."""
+
+    def free_bytes(self) -> int | None:
+        """Return the free space, or ``None`` where there is no such limit."""
+
+
+def open_folder(url: str) -> Folder:
+    """Return the folder at a local path or a URL; nothing is created until the first put."""
+    return _Remote(url) if is_url(url) else _Local(url)
+
+
+class _Local:
+    """A folder on disk: temporary file, fsync, then rename (put) or link (create)."""
+
+    def __init__(self, url: str) -> None:
+        self.url = str(Path(local_path(url)).absolute())
+        self._root = Path(self.url)
+
+    def put(self, name: str, content: Content) -> None:
+        temporary = self._written(name, content)
+        try:
+            temporary.replace(self._root / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def create(self, name: str, content: Content) -> bool:
+        # An exclusive open that dies half-way would leave a truncated file for ever.
+        temporary = self._written(name, content)
+        try:
+            (self._root / name).hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def read(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        start = self._root / prefix
+        found = {}
+        for folder, _, files in os.walk(start):
+            for file in files:
+                if not file.startswith(_UNFINISHED):
+                    path = Path(folder, file)
+                    found[path.relative_to(self._root).as_posix()] = path.stat().st_size
+        return dict(sorted(found.items()))
+
+    def names(self) -> list[str]:
+        if not self._root.is_dir():
+            return []
+        return sorted(n for n in os.listdir(self._root) if not n.startswith(_UNFINISHED))
+
+    def remove(self, name: str) -> None:
+        path = self._root / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def location(self, name: str) -> str:
+        return str(self._root / name)
+
+    def free_bytes(self) -> int | None:
+        place = self._root
+        while not place.exists():
+            place = place.parent
+        return shutil.disk_usage(place).free
+
+    def _written(self, name: str, content: Content) -> Path:
+        folder = (self._root / name).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)
+        try:
+            with open(descriptor, "wb") as file:
+                os.fchmod(descriptor, 0o666 & ~_UMASK)
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return Path(temporary)
+
+
+_UMASK = os.umask(0o022)  # mkstemp ignores it, and it can only be read by setting it
+os.umask(_UMASK)
+
+
+class _Remote:
+    """A bucket's prefix, through fsspec."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._system, path = fsspec.core.url_to_fs(self.url)
+        self._root = path.rstrip("/")
+
+    def __reduce__(self) -> tuple[type[_Remote], tuple[str]]:
+        """Travel as the URL: each process opens its own connection."""
+        return type(self), (self.url,)
+
+    def put(self, name: str, content: Content) -> None:
+        self._retried(name, lambda: self._system.pipe_file(self._path(name), bytes(content)))
+
+    def create(self, name: str, content: Content) -> bool:
+        def once() -> None:
+            self._system.pipe_file(self._path(name), bytes(content), mode="create")
+
+        try:
+            self._retried(name, once)
+        except FileExistsError:
+            # A lost answer to our own write comes back as "exists": equal bytes are ours.
+            return self.read(name) == bytes(content)
+        return True
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._retried(name, lambda: self._system.cat_file(self._path(name))))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        start = self._path(prefix) if prefix else self._root
+        found = self._retried(prefix, lambda: self._system.find(start, detail=True))
+        skip = len(self._root) + 1
+        return {path[skip:]: int(facts["size"]) for path, facts in sorted(found.items())}
+
+    def names(self) -> list[str]:
+        try:
+            found = self._retried("", lambda: self._system.ls(self._root, detail=False))
+        except FileNotFoundError:
+            return []
+        return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
+
+    def remove(self, name: str) -> None:
+        try:
+            self._retried(name, lambda: self._system.rm(self._path(name), recursive=True))
+        except FileNotFoundError:
+            return
+
+    def location(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def free_bytes(self) -> int | None:
+        return None
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _retried(self, name: str, call: Any) -> Any:
+        try:
+            self._system.invalidate_cache()
+            return retried(call, f"{self.url}/{name}")
+        except PermissionError as error:
+            raise TransportError(f"{self.url}/{name}", str(error)) from error

@@ -1,0 +1,125 @@
+import ast
+import inspect
+import subprocess
+import sys
+
+import naive
+import numpy as np
+import numpy.testing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from daskimg import kernels
+
+# The first example of each dtype compiles, which takes longer than any deadline.
+unhurried = settings(deadline=None, max_examples=25)
+
+DTYPES = st.sampled_from([np.uint8, np.uint16])
+SHAPES = st.tuples(*[st.integers(1, 4)] * 3, st.sampled_from([1, 2, 3, 4, 5]))
+LEVELS = arrays.arrays(np.uint8, SHAPES)
+
+
+def sums_of(images):
+    channels = images.shape[-1]
+    sums, squares = np.zeros(channels, np.uint64), np.zeros(channels, np.uint64)
+    kernels.channel_sums(images, sums, squares)
+    return tuple(sums.tolist()), tuple(squares.tolist())
+
+
+@unhurried
+@given(images=DTYPES.flatmap(lambda dtype: arrays.arrays(dtype, SHAPES)))
+def test_sums_are_those_of_python_integers(images):
+    _, sums, squares = naive.channel_sums(images)
+
+    assert (sums, squares) == sums_of(images)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_white_pictures_do_not_overflow(dtype, channels):
+    white = int(np.iinfo(dtype).max)
+    images = np.full((2, 70, 70, channels), white, dtype)  # more than a block of many channels
+
+    sums, squares = sums_of(images)
+
+    assert sums == (9800 * white,) * channels
+    assert squares == (9800 * white * white,) * channels
+
+
+def test_sums_are_added_to_what_is_there():
+    images = np.array([[[[2, 3]]]], np.uint8)
+    sums, squares = np.array([10, 20], np.uint64), np.array([100, 200], np.uint64)
+
+    kernels.channel_sums(images, sums, squares)
+
+    assert sums.tolist() == [12, 23]
+    assert squares.tolist() == [104, 209]
+
+
+@unhurried
+@given(images=LEVELS)
+def test_sums_picture_by_picture_are_those_of_each_alone(images):
+    sums, squares = np.zeros((2, len(images), images.shape[-1]), np.uint64)
+
+    kernels.image_sums(images, sums, squares)
+
+    each = [sums_of(images[i : i + 1]) for i in range(len(images))]
+    assert sums.tolist() == [list(one) for one, _ in each]
+    assert squares.tolist() == [list(one) for _, one in each]
+
+
+@unhurried
+@given(images=LEVELS, planar=st.booleans(), each=st.booleans())
+def test_every_level_is_replaced_by_its_entry(images, planar, each):
+    samples, channels = images.shape[0], images.shape[-1]
+    rng = np.random.default_rng(0)
+    tables = rng.random((samples if each else 1, channels, 256), np.float32)
+    expected = naive.look_up(images, tables, planar)
+    out = np.full_like(expected, np.nan)
+
+    kernels.look_up(images, tables, out, planar)
+
+    npt.assert_array_equal(out, expected)
+
+
+def test_half_precision_passes_as_its_bits():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    table = np.linspace(-3, 3, 256).astype(np.float16)
+    out = np.empty(images.shape, np.float16)
+
+    kernels.look_up(images, table.view(np.uint16).reshape(1, 1, 256), out.view(np.uint16), True)
+
+    npt.assert_array_equal(out.ravel(), table)
+
+
+def test_read_only_pictures_are_read():
+    images = np.frombuffer(bytes(range(48)), np.uint8).reshape(1, 4, 4, 3)
+
+    sums, _ = sums_of(images)
+
+    assert sums == (360, 376, 392)
+
+
+def test_kernels_import_numpy_and_numba_only():
+    tree = ast.parse(inspect.getsource(kernels))
+    plain = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
+    named = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+
+    roots = {name.partition(".")[0] for name in plain + named}
+
+    assert roots == {"__future__", "numba", "numpy", "typing"}
+
+
+def test_only_importing_the_kernels_imports_numba():
+    script = (
+        "import sys, numpy, daskimg.statistics as s; i = numpy.zeros((9, 8, 8, 3), 'uint8');"
+        "s.channel_sums(i, compiled=False); s.normalize(i, mode='per-image');"
+        "assert 'numba' not in sys.modules;"
+        "import daskimg.kernels; assert 'numba' in sys.modules"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr

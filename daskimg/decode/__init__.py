@@ -1,0 +1,10 @@
+"""The only door to Pillow: a file's bytes become a picture, or a reason why not.
+
+Decoding is safe in threads and runs in parallel: Pillow lets go of the interpreter's lock.
+Nothing here looks at a file's name. Of several frames or pages the first is taken.
+"""
+
+from daskimg.decode._picture import Picture
+from daskimg.decode._sources import Source, decode, decoder_versions, read_header
+
+__all__ = ["Picture", "Source", "decode", "decoder_versions", "read_header"]

@@ -1,0 +1,186 @@
+"""A decoded picture, in Pillow's form for as long as that is cheaper than an array."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from daskimg.options import Resampling
+
+    Box = tuple[float, float, float, float]
+
+_METHODS = {method.name.lower(): method for method in Image.Resampling}
+_DTYPES = ("uint8", "uint16", "float32")
+_ROUNDING = 1e-9  # of a length: how far outside the picture a box may be by rounding alone
+
+
+class Picture:
+    """A picture of one dtype and any number of channels; never changed once it is made.
+
+    Attributes
+    ----------
+    height, width
+        Logical size in pixels: the source's, upright, also where a JPEG was decoded at a
+        reduced scale. Boxes are in these coordinates.
+    channels
+        Length of the channel axis.
+    dtype
+        ``uint8``, ``uint16`` or ``float32``.
+    """
+
+    __slots__ = ("_origin", "_pixels", "_scale", "channels", "dtype", "height", "width")
+
+    def __init__(
+        self,
+        pixels: Image.Image | NDArray[Any],
+        channels: int,
+        size: tuple[int, int] | None = None,
+        scale: int = 1,
+        origin: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """Hold pixels of one channel or of ``channels``.
+
+        ``size`` is the logical (height, width). The point (x, y) of it lies at
+        ``origin + (x, y) / scale`` in ``pixels``.
+        """
+        if isinstance(pixels, Image.Image):
+            self.width, self.height = pixels.size
+            self.dtype = "uint8"
+        else:
+            self.height, self.width = pixels.shape[:2]
+            self.dtype = pixels.dtype.name
+        if size is not None:
+            self.height, self.width = size
+        self.channels = channels
+        self._pixels = pixels
+        self._scale = scale
+        self._origin = origin
+
+    def __repr__(self) -> str:
+        """Return the shape and the dtype."""
+        reduced = f", decoded at 1/{self._scale}" if self._scale > 1 else ""
+        return f"<Picture {self.height} x {self.width} x {self.channels} {self.dtype}{reduced}>"
+
+    @classmethod
+    def from_array(cls, array: NDArray[Any]) -> Picture:
+        """Return the picture in an array, which is not copied: change it no more.
+
+        Parameters
+        ----------
+        array
+            (height, width, channel) or (height, width); uint8, uint16 or float32.
+
+        Raises
+        ------
+        ValueError
+            If the array has another shape or dtype.
+        """
+        if array.dtype.name not in _DTYPES:
+            raise ValueError(f"a picture is of {', '.join(_DTYPES)}; got {array.dtype}")
+        if array.ndim not in (2, 3) or 0 in array.shape:
+            raise ValueError(f"a picture is (height, width, channel), got shape {array.shape}")
+        pixels = np.asarray(array, array.dtype.newbyteorder("="))
+        pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
+        return cls(pixels, pixels.shape[2])
+
+    def array(self) -> NDArray[Any]:
+        """Return the pixels: (height, width, channel), C-contiguous, the caller's own copy.
+
+        Raises
+        ------
+        ValueError
+            If the picture was decoded at a reduced scale: there are no such pixels.
+        """
+        out = np.empty((self.height, self.width, self.channels), self.dtype)
+        self.write(out)
+        return out
+
+    def write(self, out: NDArray[Any]) -> None:
+        """Copy the pixels into ``out``: (height, width, channel) of the picture's own dtype.
+
+        Raises
+        ------
+        ValueError
+            If ``out`` does not fit, or the picture was decoded at a reduced scale.
+        """
+        if self._scale > 1:
+            raise ValueError(f"{self!r} has no pixels of its own size; use resized")
+        if out.shape != (self.height, self.width, self.channels) or out.dtype != self.dtype:
+            raise ValueError(f"{self!r} does not fit into {out.shape} of {out.dtype}")
+        pixels = np.asarray(self._pixels)
+        out[...] = pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+    def resized(
+        self,
+        height: int,
+        width: int,
+        *,
+        box: Box | None = None,
+        method: Resampling = "bicubic",
+    ) -> Picture:
+        """Return the picture, or a part of it, at another size.
+
+        Parameters
+        ----------
+        height, width
+            Of the result, in pixels.
+        box
+            (left, top, right, bottom) of the part, in logical pixels, inside the picture.
+            It need not be whole.
+        method
+            How to resample; 8-bit pixels give Pillow's own bits. ``uint16`` is rounded and
+            clipped, ``float32`` may overshoot.
+        """
+        if (height, width) == (self.height, self.width) and box is None and self._scale == 1:
+            return self
+        size = width, height
+        inside = self._inside(box)
+        if isinstance(self._pixels, Image.Image):
+            return Picture(self._pixels.resize(size, _METHODS[method], inside), self.channels)
+        pixels = _resized_array(self._pixels, size, _METHODS[method], inside)
+        return Picture(pixels, self.channels)
+
+    def _inside(self, box: Box | None) -> Box | None:
+        """Return a logical box in the coordinates of the pixels that are held."""
+        if box is None and self._scale == 1:
+            return None
+        left, top, right, bottom = box or (0, 0, self.width, self.height)
+        (across, down), scale = self._origin, self._scale
+        return (
+            _snapped(left, self.width) / scale + across,
+            _snapped(top, self.height) / scale + down,
+            _snapped(right, self.width) / scale + across,
+            _snapped(bottom, self.height) / scale + down,
+        )
+
+
+def _snapped(edge: float, length: int) -> float:
+    """Return an edge that was computed a rounding error outside as the picture's own."""
+    inside = min(max(edge, 0), length)
+    return inside if abs(edge - inside) < _ROUNDING * length else edge
+
+
+def _resized_array(
+    pixels: NDArray[Any], size: tuple[int, int], method: Image.Resampling, box: Box | None
+) -> NDArray[Any]:
+    """Return (height, width, channel) resized, at once if Pillow can, else by channel."""
+    bands = range(pixels.shape[2])
+    if pixels.dtype == np.uint8 and len(bands) == 3:
+        return np.asarray(Image.fromarray(pixels).resize(size, method, box))
+    resized = [_resized_band(pixels[:, :, i], size, method, box) for i in bands]
+    scaled: NDArray[Any] = np.stack(resized, axis=2)
+    if pixels.dtype == np.uint16:
+        scaled = np.clip(np.rint(scaled), 0, 65535).astype(np.uint16)
+    return scaled
+
+
+def _resized_band(
+    band: NDArray[Any], size: tuple[int, int], method: Image.Resampling, box: Box | None
+) -> NDArray[Any]:
+    held = np.ascontiguousarray(band, np.uint8 if band.dtype == np.uint8 else np.float32)
+    return np.asarray(Image.fromarray(held).resize(size, method, box))

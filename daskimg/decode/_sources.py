@@ -1,0 +1,154 @@
+"""A file's bytes become a picture, and what the ledger says of the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import PIL
+from PIL import Image, features
+
+from daskimg.decode._colours import coloured
+from daskimg.decode._faults import contained
+from daskimg.decode._files import DEEP_GREY, Jpeg, Opened, open_file
+from daskimg.decode._orientation import SWAPPED, TURNS
+from daskimg.decode._picture import Picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daskimg.options import DecodeOptions
+
+    Least = Callable[[int, int], tuple[int, int]]
+
+_GAP = 2  # reduced pixels to each one needed, as Image.thumbnail's reducing_gap
+_LIBRARIES = {
+    "webp": "webp",
+    "avif": "avif",
+    "openjpeg": "jpg_2000",
+    "libtiff": "libtiff",
+    "littlecms": "littlecms2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the ledger says of a picture's file.
+
+    Attributes
+    ----------
+    width, height
+        In pixels, after EXIF orientation.
+    mode
+        Pillow's mode as stored in the file: ``RGB``, ``L``, ``P``, ``CMYK``, ``I;16`` ...
+    reduced
+        Whether the file held more than 8 bits a channel of which the output keeps 8.
+    """
+
+    width: int
+    height: int
+    mode: str
+    reduced: bool
+
+
+def decode(
+    content: bytes, options: DecodeOptions, least: Least | None = None
+) -> tuple[Picture, Source]:
+    """Return the picture in a file's bytes, and what the file held.
+
+    Parameters
+    ----------
+    content
+        The whole file.
+    options
+        What the picture is to be.
+    least
+        Maps the source's (height, width) to the fewest pixels, (height, width), that are of
+        use. Unless ``options.exact``, a JPEG is then decoded at 1/2, 1/4 or 1/8, to at least
+        twice that.
+
+    Raises
+    ------
+    SampleError
+        If the file is at fault.
+    """
+    with contained:
+        file = open_file(content, options.max_pixels)
+    # Outside: an exception of the caller's own function is no fault of the file.
+    needed = least(file.height, file.width) if least and not options.exact else None
+    with contained:
+        return _picture(file, options, needed), _source(file, options)
+
+
+def read_header(content: bytes, options: DecodeOptions) -> Source:
+    """Return what ``decode`` would say of a file, without decoding a pixel.
+
+    Raises
+    ------
+    SampleError
+        If the header is at fault. Broken pixels are found by ``decode`` only.
+    """
+    with contained:
+        return _source(open_file(content, options.max_pixels), options)
+
+
+def decoder_versions() -> dict[str, str]:
+    """Return the versions of all that may change the bits of a decoded picture.
+
+    >>> decoder_versions()["decoder"]
+    'pillow'
+    """
+    turbo = features.version("libjpeg_turbo")
+    jpeg = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
+    found = {"decoder": "pillow", "pillow": PIL.__version__, "libjpeg": jpeg}
+    for name, feature in _LIBRARIES.items():
+        found[name] = features.version(feature) or "none"
+    return found
+
+
+def _source(file: Opened, options: DecodeOptions) -> Source:
+    reduced = file.deep and (options.dtype == "uint8" or file.mode not in DEEP_GREY)
+    return Source(file.width, file.height, file.mode, reduced)
+
+
+def _picture(file: Opened, options: DecodeOptions, needed: tuple[int, int] | None) -> Picture:
+    scale = 1 if options.exact else _drafted(file, options, needed)
+    file.image.load()
+    upright: Image.Image = file.image
+    if file.orientation in TURNS:
+        # Before it is resized: resizing rounds after each axis, so the order shows in the bits.
+        upright = upright.transpose(TURNS[file.orientation])
+    pixels = coloured(upright, options)
+    if scale == 1:
+        return Picture(pixels, options.channels)
+    size = file.height, file.width
+    return Picture(pixels, options.channels, size, scale, _origin(file, upright, scale))
+
+
+def _drafted(file: Opened, options: DecodeOptions, needed: tuple[int, int] | None) -> int:
+    """Have a JPEG decoded to less, if less will do; return the scale."""
+    image = file.image
+    if not isinstance(image, Jpeg):
+        return 1
+    grey = "L" if options.channels == 1 and image.mode == "RGB" else None
+    if needed is None:
+        size = None
+    else:
+        height, width = reversed(needed) if file.orientation in SWAPPED else needed
+        size = max(1, _GAP * width), max(1, _GAP * height)
+    if grey is None and size is None:
+        return 1
+    full = image.size[0]
+    drafted = image.draft(grey, size)
+    return round(full / drafted[1][2]) if drafted else 1
+
+
+def _origin(file: Opened, upright: Image.Image, scale: int) -> tuple[float, float]:
+    """Return where the logical (0, 0) lies in the reduced pixels, turned upright.
+
+    The last column and row of a JPEG's reduced pixels reach beyond the picture. A picture
+    that was turned has them at its left or its top.
+    """
+    across = upright.width - file.width / scale if file.orientation in (2, 3, 6, 7) else 0.0
+    down = upright.height - file.height / scale if file.orientation in (3, 4, 7, 8) else 0.0
+    return across, down

@@ -1,1 +1,116 @@
-"""A table of image paths becomes ordered, fixed-size training arrays in sharded Zarr."""
+"""A table of image paths becomes ordered, fixed-size training arrays in sharded Zarr.
+
+>>> manifest = daskimg.read_manifest("labels.csv")                       # doctest: +SKIP
+>>> plan = daskimg.plan_store(manifest, "out.zarr", daskimg.recipes.resize(64))
+... # doctest: +SKIP
+>>> report = daskimg.build_store(plan)                                   # doctest: +SKIP
+>>> samples = daskimg.open_store("out.zarr")                             # doctest: +SKIP
+
+Names are imported when they are first used: a machine that only reads needs no Dask.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Read by gcsfs at its import: otherwise each operation against a server that is not Google's
+# own stalls for a minute, asking a gRPC service for the bucket's type.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
+if TYPE_CHECKING:
+    from daskimg import recipes
+    from daskimg.build import ClusterOptions, Report, build_store
+    from daskimg.errors import (
+        DaskimgError,
+        ManifestError,
+        OptionError,
+        PlanError,
+        SampleError,
+        StoppedError,
+        StoreError,
+        TransformError,
+        TransportError,
+    )
+    from daskimg.manifest import Manifest, read_manifest
+    from daskimg.options import DecodeOptions, RunOptions, StoreOptions
+    from daskimg.plan import Plan, plan_store
+    from daskimg.read import Batch, Samples, open_store
+    from daskimg.recipe import Recipe
+    from daskimg.statistics import normalize
+    from daskimg.transforms import CenterCrop, Fit, Resize, Sample, Spec, Target, TargetSpec
+    from daskimg.verify import Verification, verify_store
+
+_ROOMS = {
+    "build": ("ClusterOptions", "Report", "build_store"),
+    "errors": (
+        "DaskimgError",
+        "ManifestError",
+        "OptionError",
+        "PlanError",
+        "SampleError",
+        "StoppedError",
+        "StoreError",
+        "TransformError",
+        "TransportError",
+    ),
+    "manifest": ("Manifest", "read_manifest"),
+    "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
+    "plan": ("Plan", "plan_store"),
+    "read": ("Batch", "Samples", "open_store"),
+    "recipe": ("Recipe",),
+    "statistics": ("normalize",),
+    "transforms": ("CenterCrop", "Fit", "Resize", "Sample", "Spec", "Target", "TargetSpec"),
+    "verify": ("Verification", "verify_store"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "Batch",
+    "CenterCrop",
+    "ClusterOptions",
+    "DaskimgError",
+    "DecodeOptions",
+    "Fit",
+    "Manifest",
+    "ManifestError",
+    "OptionError",
+    "Plan",
+    "PlanError",
+    "Recipe",
+    "Report",
+    "Resize",
+    "RunOptions",
+    "Sample",
+    "SampleError",
+    "Samples",
+    "Spec",
+    "StoppedError",
+    "StoreError",
+    "StoreOptions",
+    "Target",
+    "TargetSpec",
+    "TransformError",
+    "TransportError",
+    "Verification",
+    "build_store",
+    "normalize",
+    "open_store",
+    "plan_store",
+    "read_manifest",
+    "recipes",
+    "verify_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "recipes":
+        return import_module("daskimg.recipes")
+    if name in _ROOM_OF:
+        return getattr(import_module(f"daskimg.{_ROOM_OF[name]}"), name)
+    raise AttributeError(f"module 'daskimg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -33,6 +33,9 @@ class Folder(Protocol):
     def read(self, name: str) -> bytes:
         """Return an object's bytes; raise ``FileNotFoundError`` if there is none."""
 
+    def size(self, name: str) -> int | None:
+        """Return an object's bytes, or ``None`` if there is none."""
+
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the bytes of every object below ``prefix``, by name, sorted."""
 
@@ -83,6 +86,12 @@ class _Local:
     def read(self, name: str) -> bytes:
         return (self._root / name).read_bytes()
 
+    def size(self, name: str) -> int | None:
+        try:
+            return (self._root / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def sizes(self, prefix: str = "") -> dict[str, int]:
         start = self._root / prefix
         found = {}
@@ -96,7 +105,7 @@ class _Local:
     def names(self) -> list[str]:
         if not self._root.is_dir():
             return []
-        return sorted(n for n in os.listdir(self._root) if not n.startswith(_UNFINISHED))
+        return sorted(p.name for p in self._root.iterdir() if not p.name.startswith(_UNFINISHED))
 
     def remove(self, name: str) -> None:
         path = self._root / name
@@ -119,7 +128,7 @@ class _Local:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)
         try:
-            with open(descriptor, "wb") as file:
+            with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, no path
                 os.fchmod(descriptor, 0o666 & ~_UMASK)
                 file.write(content)
                 file.flush()
@@ -162,6 +171,12 @@ class _Remote:
 
     def read(self, name: str) -> bytes:
         return bytes(self._retried(name, lambda: self._system.cat_file(self._path(name))))
+
+    def size(self, name: str) -> int | None:
+        try:
+            return int(self._retried(name, lambda: self._system.info(self._path(name)))["size"])
+        except FileNotFoundError:
+            return None
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         start = self._path(prefix) if prefix else self._root

@@ -35,7 +35,7 @@ _NEVER_THERE = {errno.ENAMETOOLONG, errno.ELOOP}  # no file can have such a name
 def open_input(location: str) -> IO[bytes]:
     """Open a table (not a picture) for reading; the caller closes it."""
     if not is_url(location):
-        return open(local_path(location), "rb")  # noqa: SIM115, PTH123  handed to the caller
+        return open(local_path(location), "rb")  # noqa: PTH123  handed to the caller
     return cast("IO[bytes]", fsspec.open(location, "rb").open())
 
 
@@ -49,7 +49,11 @@ def read(location: str, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
     TransportError
         If it could not be reached, after retries: no fault of the file.
     """
-    return _read_remote(location, max_bytes) if is_url(location) else _read_local(location, max_bytes)
+    if not location:
+        raise SampleError("missing", "no path in the table")
+    if is_url(location):
+        return _read_remote(location, max_bytes)
+    return _read_local(location, max_bytes)
 
 
 def read_ahead(
@@ -99,15 +103,17 @@ def _read_local(location: str, max_bytes: int) -> bytes:
         if error.errno in _NEVER_THERE:
             raise SampleError("missing", f"no such file ({os.strerror(error.errno)})") from None
         raise TransportError(path, str(error)) from error
-    with open(descriptor, "rb", buffering=0) as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise SampleError("missing", "not a regular file")
         _refuse_large(found.st_size, max_bytes)
-        try:
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:  # noqa: PTH123
             return file.read()
-        except OSError as error:
-            raise TransportError(path, str(error)) from error
+    except OSError as error:
+        raise TransportError(path, str(error)) from error
+    finally:
+        os.close(descriptor)
 
 
 def _read_remote(location: str, max_bytes: int) -> bytes:

@@ -1,0 +1,90 @@
+"""The ``daskimg`` command: the main job and the tools around it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daskimg.run import Size, call, command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.group(context_settings={"max_content_width": 99})
+@click.version_option(package_name="daskimg")
+def group() -> None:
+    """Turn a table of image paths into ordered training arrays in Zarr, and look at them."""
+
+
+group.add_command(command)
+
+_PLAN_ONLY = {"dry_run", "quiet"}
+
+
+@group.command(
+    "plan", params=[option for option in command.params if option.name not in _PLAN_ONLY]
+)
+def plan(**given: Any) -> int:
+    """Print what a run would do, and try 100 rows; nothing is written."""
+    assert command.callback is not None
+    code: int = command.callback(**given, dry_run=True, quiet=False)
+    return code
+
+
+@group.command("show")
+@click.argument("store")
+def show(store: str) -> int:
+    """Describe a store: classes, failures, pictures that are there twice."""
+    from daskimg.read import open_store
+    from daskimg.show import describe
+
+    for line in describe(open_store(store)):
+        click.echo(line)
+    return 0
+
+
+@group.command("verify")
+@click.argument("store")
+@click.option("--rows", default=0, metavar="K", help="Make K random samples again and compare.")
+@click.option("--root", metavar="URL", help="Where relative paths are now.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
+    """Compare every object of a store with its last commit; exit 1 on any finding."""
+    from daskimg.verify import verify_store
+
+    found = verify_store(store, rows=rows, root=root)
+    if as_json:
+        fields = {name: getattr(found, name) for name in found.__slots__}
+        click.echo(json.dumps(fields))
+    else:
+        for line in found.findings:
+            click.echo(line)
+        whole = f"{len(found.findings)} findings" if found.findings else "whole"
+        again = f", {found.recomputed:,} samples made again" if found.recomputed else ""
+        click.echo(f"{whole}: {found.objects:,} objects{again}: {found.url}")
+    return 1 if found.findings else 0
+
+
+@group.command("recipe")
+@click.argument("name", default="resize")
+@click.option("--size", type=Size(), help="Height and width of the output.")
+@click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE")
+def recipe(name: str, size: tuple[int, int] | None, settings: tuple[str, ...]) -> int:
+    """Print a recipe as TOML, to be changed and given to --recipe."""
+    from daskimg.recipes import adjusted, read_recipe
+
+    click.echo(adjusted(read_recipe(name, size), settings).to_toml(), nl=False)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``daskimg`` command and return its exit status."""
+    return call(group, argv, "daskimg")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

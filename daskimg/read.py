@@ -1,0 +1,200 @@
+"""Reading a finished store: samples in table order, as NumPy. Needs no Dask and no decoder."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from daskimg import store
+from daskimg.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+class Batch(NamedTuple):
+    """Consecutive samples.
+
+    Attributes
+    ----------
+    image
+        (sample, height, width, channel), the store's dtype; the caller owns it.
+    label
+        (sample,) or, for several classes at once, (sample, class).
+    sample
+        (sample,) int64: the slots these are.
+    """
+
+    image: NDArray[Any]
+    label: NDArray[Any]
+    sample: NDArray[np.int64]
+
+
+class Samples:
+    """A finished store as a sequence of (image, label) pairs in table order.
+
+    Every slot is there, also those of pictures that failed: zeros, with ``status`` 2. A slot
+    keeps its number for ever.
+
+    Parameters
+    ----------
+    url
+        The store: a local path or a URL.
+
+    Attributes
+    ----------
+    url
+        The store.
+    image
+        The Zarr array (sample, height, width, channel): slice it like NumPy.
+    attributes
+        What the store says of itself: recipe, columns, classes, versions, mean, std.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._committed = store.open_committed(url)
+        self.url = self._committed.folder.url
+        self.attributes = self._committed.attributes
+        self.image: Any = self._committed.group["image"]
+
+    def __reduce__(self) -> tuple[type[Samples], tuple[str]]:
+        """Travel as the URL: each process opens its own connection."""
+        return Samples, (self.url,)
+
+    def __len__(self) -> int:
+        return int(self.image.shape[0])
+
+    def __getitem__(self, index: int | np.integer[Any] | slice) -> tuple[NDArray[Any], Any]:
+        """Return a slot's (height, width, channel) image and its label; or those of a slice."""
+        if isinstance(index, slice):
+            return np.asarray(self.image[index]), self.labels[index]
+        place = range(len(self))[index]  # negative indices, and IndexError behind the end
+        return np.asarray(self.image[place]), self.labels[place]
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], Any]]:
+        for batch in self.batches(_BATCH, failed="keep"):
+            yield from zip(batch.image, batch.label, strict=True)
+
+    def __repr__(self) -> str:
+        shape = " x ".join(str(length) for length in self.image.shape[1:])
+        counts = f"{len(self):,} of {shape} {self.image.dtype}"
+        return f"Samples({self.url!r}): {counts}, {self.attributes['failed']:,} failed"
+
+    @cached_property
+    def labels(self) -> NDArray[Any]:
+        """The first label column, encoded: (sample,) or (sample, class); -1 or NaN = none."""
+        return self.array("label")
+
+    @cached_property
+    def status(self) -> NDArray[np.uint8]:
+        """(sample,) uint8: 1 ok, 2 failed."""
+        return self.array("status")
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the first label column's classes; empty if it has none."""
+        column = self.attributes["columns"].get("label", [None])[0]
+        return list(self.attributes["classes"].get(column, []))
+
+    @property
+    def mean(self) -> NDArray[np.float64] | None:
+        """(channel,) mean of the good samples on the 0..1 scale."""
+        return self._statistic("mean")
+
+    @property
+    def std(self) -> NDArray[np.float64] | None:
+        """(channel,) standard deviation of the good samples on the 0..1 scale."""
+        return self._statistic("std")
+
+    def _statistic(self, name: str) -> NDArray[np.float64] | None:
+        value = self.attributes[name]
+        return None if value is None else np.asarray(value)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Return a whole array of the store, for those that fit in memory: labels, affine, ..."""
+        group = self._committed.group
+        if name not in group:
+            names = ", ".join(sorted(group.array_keys()))
+            raise OptionError(f"the store has no array {name!r}; it has {names}")
+        found: Any = group[name]
+        return np.asarray(found[...])
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The manifest with what became of each row: sources, first sample, status, reason."""
+        rows: pd.DataFrame = self._committed.rows().to_pandas()
+        return rows
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """A line for each failed sample: slot, row, key, path, reason and message."""
+        failures: pd.DataFrame = self._committed.failures().to_pandas()
+        return failures
+
+    def batches(
+        self, batch_size: int, *, failed: Literal["drop", "keep"] = "drop"
+    ) -> Iterator[Batch]:
+        """Yield the samples in table order, ``batch_size`` at a time; the last may be smaller.
+
+        Parameters
+        ----------
+        batch_size
+            Samples a batch.
+        failed
+            ``drop`` leaves failed samples out; ``keep`` yields their zeros.
+        """
+        if batch_size < 1:
+            raise OptionError(f"batch_size must be at least 1, got {batch_size}; try 256")
+        if failed not in ("drop", "keep"):
+            raise OptionError(f"failed must be 'drop' or 'keep', got {failed!r}")
+        usable = np.arange(len(self))
+        if failed == "drop":
+            usable = np.flatnonzero(self.status == store.OK)
+        for start in range(0, len(usable), batch_size):
+            yield self._batch(usable[start : start + batch_size])
+
+    def _batch(self, places: NDArray[np.int64]) -> Batch:
+        first, last = int(places[0]), int(places[-1]) + 1
+        images = np.asarray(self.image[first:last])
+        if last - first != len(places):
+            images = images[places - first]
+        return Batch(images, self.labels[places], places)
+
+    def to_dask(self) -> Any:
+        """Return the images as a Dask array, a block a shard; needs Dask."""
+        import dask.array
+
+        block = self.image.shards or self.image.chunks
+        return dask.array.from_array(self.image, chunks=block, name=f"daskimg-{self.url}")
+
+    def to_xarray(self) -> Any:
+        """Return the store as an ``xarray.Dataset``, opened lazily; needs xarray."""
+        try:
+            import xarray
+        except ImportError:
+            raise OptionError("to_xarray needs xarray: pip install 'daskimg[xarray]'") from None
+        return xarray.open_zarr(self.url)
+
+
+_BATCH = 256
+
+
+def open_store(url: str) -> Samples:
+    """Open a finished store for reading.
+
+    Parameters
+    ----------
+    url
+        A local path or a URL.
+
+    Raises
+    ------
+    StoreError
+        If there is none, it is not finished, or it is not daskimg's.
+    """
+    return Samples(str(url))

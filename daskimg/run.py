@@ -1,0 +1,367 @@
+"""``python -m daskimg.run``: words, exit codes and the progress bar of the main job.
+
+Exit: 0 committed; 1 finished, but more than --max-failed failed; 2 refused, nothing written;
+3 stopped by a fault, a bug or a signal, resumable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from daskimg.errors import (
+    DaskimgError,
+    StoppedError,
+    TransformError,
+    TransportError,
+)
+
+# What is heavy is imported where it is used: worker processes import this module too.
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from daskimg.build import ClusterOptions, Report, Standing
+    from daskimg.plan import Plan
+    from daskimg.progress import Watcher
+    from daskimg.recipe import Recipe
+
+COMMITTED, TOO_MANY_FAILED, REFUSED, STOPPED = 0, 1, 2, 3
+
+_STOPPED_LINE = "stopped by a signal; run the same command again to go on"
+_GRACE = 3.0  # seconds that a stopped run takes to close its cluster before it just ends
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to stop."""
+
+
+class Size(click.ParamType):
+    """A height and a width: ``64`` or ``48x64``."""
+
+    name = "N|HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return (height, width)."""
+        if isinstance(value, tuple):
+            return value
+        height, _, width = str(value).lower().partition("x")
+        try:
+            return int(height), int(width or height)
+        except ValueError:
+            self.fail(f"{value!r} is no size; try 64, or 48x64 for height x width", param, ctx)
+
+
+_EPILOG = """
+\b
+Examples
+  python -m daskimg.run labels.csv out.zarr --size 64
+  python -m daskimg.run pictures/ out.zarr --recipe center-crop --size 224
+  python -m daskimg.run "gs://bucket/part-*.parquet" gs://bucket/out.zarr --label class:int
+  python -m daskimg.run labels.csv out.zarr --dry-run
+
+\b
+Exit status
+  0  committed: the store can be read
+  1  finished, but more than --max-failed failed: not committed (run again with a higher limit)
+  2  refused: nothing was written
+  3  stopped by a fault or a signal: run the same command again to go on
+"""
+
+
+@click.command("run", epilog=_EPILOG, context_settings={"max_content_width": 99})
+@click.argument("manifest")
+@click.argument("store")
+@click.option("--source", metavar="KIND", help="csv, tsv, jsonl, parquet, folder or glob.")
+@click.option("--path-column", metavar="C", help="Column of paths or of picture bytes.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME[:KIND]",
+    help="Label column; kind class, int, float or multi. Repeatable: the first becomes `label`.",
+)  # fmt: skip
+@click.option("--classes", metavar="FILE|STORE", help="Class names, in order: a file or a store.")
+@click.option(
+    "--unknown-classes", type=click.Choice(["refuse", "none"]), default="refuse",
+    help="A name that is not in --classes: refuse the table, or write -1.",
+)  # fmt: skip
+@click.option("--key", metavar="C", help="Column that names a row. Default: path and occurrence.")
+@click.option("--root", metavar="URL", help="What relative paths are relative to.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after so many samples.")
+@click.option("--recipe", default="resize", metavar="NAME|FILE.toml", show_default=True,
+              help="resize, center-crop, fit, or a TOML file.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
+              help="Change a field of a transform, or of `decode`. Repeatable.")  # fmt: skip
+@click.option("--size", type=Size(), help="Height and width of the output. Default 224.")
+@click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.")
+@click.option("--dtype", metavar="T", help="uint8, uint16 or float32: what 16-bit sources keep.")
+@click.option("--seed", type=int, default=None, metavar="N", help="Key of all randomness.")
+@click.option("--exact-decode", is_flag=True,
+              help="Decode every pixel; by default JPEGs are decoded at twice the size needed "
+              "or more, up to twice as fast.")  # fmt: skip
+@click.option("--max-pixels", type=int, metavar="N",
+              help="Refuse pictures of more pixels. Default: Pillow's 178956970.")  # fmt: skip
+@click.option("--shard-samples", type=int, metavar="N", help="Samples per shard: one object.")
+@click.option("--chunk-samples", type=int, metavar="N", help="Samples per chunk: a reader's unit.")
+@click.option("--codec", default="none", metavar="none|lz4|zstd", show_default=True,
+              help="Compression; photographs gain 6 to 20 %.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Delete the daskimg store that is there first.")
+@click.option("--max-failed", type=float, default=0.01, metavar="FRACTION", show_default=True,
+              help="Commit if no more than this fraction of the samples failed.")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS|FILE", envvar="DASK_SCHEDULER_ADDRESS",
+              help="A Dask scheduler; by default a local cluster is started.")  # fmt: skip
+@click.option("--workers", type=int, metavar="N", help="Worker processes of the local cluster.")
+@click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
+@click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and try 100 rows; write nothing.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def command(**given: Any) -> int:
+    """Turn a table of pictures into an ordered, fixed-size, resumable Zarr store.
+
+    MANIFEST is a CSV, TSV, JSON-lines or Parquet table (a file, a glob, a folder or a URL), a
+    folder of class folders, or a glob of pictures. STORE is a folder or a URL. Running the
+    same command again finishes what was begun, and checks what is finished.
+    """
+    return _Command(given).run()
+
+
+class _Command:
+    """One call of the command line."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+        self._loud = not given["quiet"]
+
+    def run(self) -> int:
+        try:
+            return self._run()
+        except DaskimgError as error:
+            return self._failed(error, exit_of(error))
+        except KeyboardInterrupt:
+            return self._interrupted()
+
+    def _run(self) -> int:
+        from daskimg.build import standing_of
+        from daskimg.plan import plan_store
+
+        given = self._given
+        cluster = self._cluster()
+        standing = standing_of(given["store"], overwrite=given["overwrite"])
+        options = self._store_options()
+        plan = plan_store(
+            self._manifest(),
+            given["store"],
+            self._recipe(),
+            stored_rows=standing.stored.rows if standing.stored else None,
+            **options,
+        )
+        if given["dry_run"]:
+            return self._dry_run(plan, standing, cluster)
+        self._announce(plan, standing)
+        return self._build(plan, cluster)
+
+    def _manifest(self) -> Any:
+        from daskimg.manifest import read_manifest
+
+        given = self._given
+        return read_manifest(
+            given["manifest"],
+            kind=given["source"],
+            path=given["path_column"],
+            labels=given["labels"],
+            classes=given["classes"],
+            unknown=given["unknown_classes"],
+            key=given["key"],
+            root=given["root"],
+            limit=given["limit"],
+        )
+
+    def _recipe(self) -> Recipe:
+        from daskimg.recipes import adjusted, read_recipe
+
+        given = self._given
+        recipe = adjusted(read_recipe(given["recipe"], given["size"]), given["settings"])
+        if given["seed"] is not None:
+            recipe = replace(recipe, seed=given["seed"])
+        decode = {name: given[name] for name in ("dtype", "max_pixels") if given[name] is not None}
+        if given["channels"]:
+            decode["channels"] = int(given["channels"])
+        if given["exact_decode"]:
+            decode["exact"] = True
+        return recipe.changed(**decode)
+
+    def _store_options(self) -> dict[str, Any]:
+        from daskimg.options import RunOptions, StoreOptions
+
+        given = self._given
+        packing = StoreOptions(
+            shard_samples=given["shard_samples"],
+            chunk_samples=given["chunk_samples"],
+            codec=given["codec"],
+        )
+        options = RunOptions(max_failed=given["max_failed"], overwrite=given["overwrite"])
+        return {"store": packing, "options": options}
+
+    def _cluster(self) -> ClusterOptions:
+        from daskimg.build import ClusterOptions
+
+        given = self._given
+        names = ("scheduler", "workers", "threads", "memory_limit")
+        return ClusterOptions(**{name: given[name] for name in names})
+
+    def _announce(self, plan: Plan, standing: Standing) -> None:
+        if plan.options.overwrite and standing.state != "empty":
+            from daskimg.store import read_plan
+
+            stored = read_plan(standing.folder)
+            size = sum(standing.folder.sizes().values())
+            self._say(f"overwriting {stored.samples:,} samples, {size / 1e6:,.1f} MB: {plan.url}")
+
+    def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
+        from daskimg.build import build_store
+
+        with _watcher(self._loud, plan.samples) as on_tally:
+            report = build_store(
+                plan,
+                cluster=cluster,
+                on_tally=on_tally,
+                on_client=lambda client: self._say(f"dashboard: {client.dashboard_link}"),
+            )
+        return self._finished(report, plan)
+
+    def _finished(self, report: Report, plan: Plan) -> int:
+        code = COMMITTED if report.committed else TOO_MANY_FAILED
+        if self._given["as_json"]:
+            click.echo(json.dumps({**report.to_json(), "exit": code}))
+        elif self._loud:
+            click.echo("\n".join(report.lines()))
+        if not report.committed:
+            share = report.failed / report.samples
+            self._error(
+                f"{report.failed:,} of {report.samples:,} samples failed, more than --max-failed "
+                f"{plan.options.max_failed:g}: not committed; run again with --max-failed "
+                f"{min(1.0, share * 1.01 + 0.0001):.4f} to commit without redoing work"
+            )
+        return code
+
+    def _dry_run(self, plan: Plan, standing: Standing, cluster: ClusterOptions) -> int:
+        from daskimg.build import check_trial
+
+        step = standing.step(plan)
+        trial = check_trial(plan)
+        read = trial.source_bytes / trial.tried * plan.facts.rows
+        workers, threads = cluster.shape()
+        free = standing.folder.free_bytes()
+        lines = [
+            *plan.lines(),
+            ("would", step if standing.stored else "begin a new store"),
+            ("tried", f"{trial.tried} rows, {trial.failed} failed {trial.reasons or ''}".rstrip()),
+            ("bytes read", f"about {read / 1e6:,.1f} MB"),
+            ("free space", "unknown" if free is None else f"{free / 1e6:,.1f} MB"),
+            ("requests", f"about {plan.facts.rows:,} reads, {plan.objects:,} writes"),
+            ("memory", f"{threads} x {plan.shard_bytes / 1e6:,.1f} MB of shards a worker"),
+            ("workers", f"{workers} of {threads} threads" if not cluster.scheduler else "theirs"),
+        ]
+        if self._given["as_json"]:
+            click.echo(json.dumps({name: text for name, text in lines if name != "note"}))
+        else:
+            click.echo("\n".join(f"{name:>14}  {text}" for name, text in lines))
+        return COMMITTED
+
+    def _say(self, line: str) -> None:
+        if self._loud:
+            click.echo(line, err=True)
+
+    def _error(self, line: str) -> None:
+        click.echo(f"daskimg: {line}", err=True)
+
+    def _failed(self, error: DaskimgError, code: int) -> int:
+        if self._given["debug"]:
+            traceback.print_exc()
+        self._error(str(error))
+        if self._given["as_json"]:
+            click.echo(json.dumps({"outcome": "error", "error": str(error), "exit": code}))
+        return code
+
+    def _interrupted(self) -> int:
+        return self._failed(StoppedError(_STOPPED_LINE), STOPPED)
+
+
+def exit_of(error: DaskimgError) -> int:
+    """Return 3 for what another try may get over, 2 for what it will not."""
+    resumable = isinstance(error, StoppedError | TransportError | TransformError)
+    return STOPPED if resumable else REFUSED
+
+
+def _watcher(loud: bool, total: int) -> Watcher:
+    from daskimg.progress import Silence, watcher
+
+    return watcher(total) if loud else Silence()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return call(command, argv, "python -m daskimg.run")
+
+
+def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
+    """Call a click command: errors of usage are one line and exit 2, signals exit 3."""
+    with _signals():
+        try:
+            code = entry.main(args=argv, prog_name=name, standalone_mode=False)
+        except click.ClickException as error:
+            click.echo(f"daskimg: {error.format_message()}", err=True)
+            return REFUSED
+        except DaskimgError as error:
+            click.echo(f"daskimg: {error}", err=True)
+            return exit_of(error)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo(f"daskimg: {_STOPPED_LINE}", err=True)
+            return STOPPED
+    return int(code or 0)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop a run at shard grain, within seconds, without a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, _stop) for number in stopping}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  signal's signature
+    # Closing a cluster may take longer than people wait; workers die with this process, and
+    # a shard that was being written is one temporary file. A second signal ends it at once.
+    signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGTERM, _end)
+    timer = threading.Timer(_GRACE, _end)
+    timer.daemon = True
+    timer.start()
+    raise Interrupted
+
+
+def _end(*_: Any) -> NoReturn:
+    os.write(2, f"daskimg: {_STOPPED_LINE}\n".encode())
+    os._exit(STOPPED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

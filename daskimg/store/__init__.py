@@ -1,0 +1,71 @@
+"""The Zarr layout, the ledger and the commit: the only door to zarr.
+
+A store under construction holds shards, a plan and a ledger, and no metadata: no Zarr reader
+finds it. The commit writes the small arrays, then the metadata, then one object that lists
+every other with its hash.
+"""
+
+from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, sample_spans
+from daskimg.store._checks import damaged_objects, findings, forget_shards, tidy
+from daskimg.store._commit import Commit, commit_store, last_commit
+from daskimg.store._layout import FAILED, OK, PENDING, RECORDS, STATUS, chunk_name
+from daskimg.store._ledger import (
+    Entry,
+    find_entry,
+    ledger_name,
+    ledger_schema,
+    read_entry,
+    write_entry,
+)
+from daskimg.store._open import Committed, open_committed
+from daskimg.store._records import (
+    StoredPlan,
+    create_plan,
+    erase,
+    label_plan,
+    read_plan,
+    read_rows,
+    row_files,
+    stage_rows,
+    state_of,
+)
+from daskimg.store._shard import ShardBuffer, content_hash
+
+__all__ = [
+    "FAILED",
+    "OK",
+    "PENDING",
+    "RECORDS",
+    "STATUS",
+    "Assembled",
+    "Commit",
+    "Committed",
+    "Entry",
+    "ShardBuffer",
+    "StoredPlan",
+    "assemble_rows",
+    "assemble_samples",
+    "chunk_name",
+    "commit_store",
+    "content_hash",
+    "create_plan",
+    "damaged_objects",
+    "erase",
+    "find_entry",
+    "findings",
+    "forget_shards",
+    "label_plan",
+    "last_commit",
+    "ledger_name",
+    "ledger_schema",
+    "open_committed",
+    "read_entry",
+    "read_plan",
+    "read_rows",
+    "row_files",
+    "sample_spans",
+    "stage_rows",
+    "state_of",
+    "tidy",
+    "write_entry",
+]

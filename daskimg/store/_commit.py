@@ -1,0 +1,182 @@
+"""The commit: metadata last, then one object that lists every other with its hash."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from daskimg.errors import StoreError
+from daskimg.plan import SCHEMA, fingerprint
+from daskimg.store._layout import COMMITS, FAILURES, PLAN, metadata, small_arrays
+from daskimg.store._ledger import ledger_schema
+from daskimg.store._records import put_table
+from daskimg.store._shard import content_hash
+
+if TYPE_CHECKING:
+    from daskimg.fetch import Folder
+    from daskimg.plan import Brief
+    from daskimg.store._assembly import Assembled
+    from daskimg.store._records import StoredPlan
+
+_NAME = re.compile(r".*/(\d+)\.json$")
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A finished state of a store.
+
+    Attributes
+    ----------
+    number, previous
+        Its number, from 1; the sha256 of the commit before it.
+    run, samples, failed
+        The run that wrote it; samples in all; how many failed.
+    fingerprints
+        sha256 of what pixels, and of what labels, depend on.
+    objects
+        Bytes and sha256 of every object, by name.
+    """
+
+    number: int
+    previous: str | None
+    run: str
+    samples: int
+    failed: int
+    fingerprints: dict[str, str]
+    objects: dict[str, tuple[int, str]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the commit as plain data."""
+        return {"schema": SCHEMA, **{name: getattr(self, name) for name in self.__slots__}}
+
+
+def last_commit(folder: Folder) -> Commit | None:
+    """Return the valid commit of the highest number, or ``None``."""
+    found = {}
+    for name in folder.sizes(COMMITS):
+        matched = _NAME.match(name)
+        if matched:
+            found[int(matched[1])] = name
+    for number in sorted(found, reverse=True):
+        commit = _valid(folder.read(found[number]), number)
+        if commit is not None:
+            return commit
+    return None
+
+
+def _valid(content: bytes, number: int) -> Commit | None:
+    try:
+        given = json.loads(content)
+        schema = given.pop("schema")
+        if schema > SCHEMA:
+            raise StoreError(f"the store has schema {schema}; this daskimg reads up to {SCHEMA}")
+        objects = {name: (size, digest) for name, (size, digest) in given["objects"].items()}
+        commit = Commit(**{**given, "objects": objects})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return commit if commit.number == number else None
+
+
+def commit_store(
+    folder: Folder, brief: Brief, stored: StoredPlan, assembled: Assembled, number: int
+) -> Commit:
+    """Write failures, metadata and the commit; after this, and not before, it is a store.
+
+    Raises
+    ------
+    StoreError
+        If an object that the ledger lists is missing or of another size.
+    """
+    objects = dict(assembled.objects)
+    objects[FAILURES] = _put(folder, FAILURES, _failures(folder, assembled, brief))
+    objects[PLAN] = _facts(folder.read(PLAN))
+    _check_sizes(folder, objects)
+    attributes = _attributes(brief, stored, assembled, number)
+    small = small_arrays(brief.targets, brief.labels)
+    for name, content in metadata(brief.sharded, small, brief.layout, attributes).items():
+        objects[name] = _put(folder, name, content)
+    previous = None
+    if number > 1:
+        previous = content_hash(folder.read(_commit_name(number - 1)))
+    commit = Commit(
+        number=number,
+        previous=previous,
+        run=stored.run,
+        samples=brief.layout.samples,
+        failed=assembled.failed,
+        fingerprints=_fingerprints(stored),
+        objects=dict(sorted(objects.items())),
+    )
+    if not folder.create(_commit_name(number), json.dumps(commit.to_json()).encode()):
+        raise StoreError(f"another run has just committed at {folder.url}; run again to check it")
+    return commit
+
+
+def _commit_name(number: int) -> str:
+    return f"{COMMITS}/{number:06d}.json"
+
+
+def _put(folder: Folder, name: str, content: bytes) -> tuple[int, str]:
+    folder.put(name, content)
+    return _facts(content)
+
+
+def _facts(content: bytes) -> tuple[int, str]:
+    return len(content), content_hash(content)
+
+
+def _fingerprints(stored: StoredPlan) -> dict[str, str]:
+    return {"pixels": fingerprint(stored.pixels), "labels": fingerprint(stored.labels)}
+
+
+def _failures(folder: Folder, assembled: Assembled, brief: Brief) -> bytes:
+    schema = ledger_schema(brief.targets)
+    empty = pa.schema(
+        [schema.field(name) for name in ("sample", "row", "part", "reason", "message")]
+        + [pa.field("key", pa.string()), pa.field("path", pa.string())]
+    ).empty_table()
+    tables = [empty, *(table.cast(empty.schema) for table in assembled.failures)]
+    return put_table(folder, FAILURES, pa.concat_tables(tables).sort_by("sample"))
+
+
+def _check_sizes(folder: Folder, objects: dict[str, tuple[int, str]]) -> None:
+    """Compare every object with what was written, in one listing."""
+    found = folder.sizes()
+    for name, (size, _) in objects.items():
+        if found.get(name) != size:
+            raise StoreError(
+                f"{name} has {found.get(name, 'no')} bytes and not {size}: something else writes "
+                f"to {folder.url}; run the same command again"
+            )
+
+
+def _attributes(
+    brief: Brief, stored: StoredPlan, assembled: Assembled, number: int
+) -> dict[str, Any]:
+    sums = assembled.sums
+    usable = sums is not None and sums.count
+    return {
+        "schema": SCHEMA,
+        "fingerprints": _fingerprints(stored),
+        "recipe": stored.recipe,
+        "seed": brief.recipe.seed,
+        "columns": {label.array: [label.column, label.kind] for label in brief.labels},
+        "classes": {label.column: list(label.classes) for label in brief.labels if label.classes},
+        "samples": brief.layout.samples,
+        "failed": assembled.failed,
+        "mean": list(sums.mean()) if sums is not None and usable else None,
+        "std": list(sums.std()) if sums is not None and usable else None,
+        "versions": versions(brief),
+        "commit": number,
+    }
+
+
+def versions(brief: Brief) -> dict[str, str]:
+    """Return the versions of what made the bytes."""
+    packages = ("daskimg", "numba", "zarr", "pillow")
+    return {**{name: version(name) for name in packages}, **brief.recipe.versions()}

@@ -1,0 +1,119 @@
+"""The ledger: one small Parquet object per finished shard, a line a sample.
+
+Only an entry here proves that a shard is done: an object of the right size is no proof. What
+it holds does not depend on when, where or how often the shard was built: no times, no workers.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from daskimg.store._layout import LEDGER
+
+if TYPE_CHECKING:
+    from daskimg.fetch import Folder
+    from daskimg.plan import ArraySpec
+
+_KEY = b"daskimg"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a finished shard without its samples.
+
+    Attributes
+    ----------
+    shard, samples, failed, reduced
+        The shard's number; its samples; how many failed; how many came from a source of more
+        than 8 bits a channel that the output keeps 8 of.
+    reasons
+        Failed samples by reason.
+    objects
+        Bytes and sha256 of each object of this shard, by name.
+    sums
+        Exact channel sums of the ``ok`` samples: ``ChannelSums.to_json()``.
+    source_bytes
+        Bytes of the sources that were read.
+    """
+
+    shard: int
+    samples: int
+    failed: int
+    reduced: int
+    source_bytes: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    objects: dict[str, tuple[int, str]] = field(default_factory=dict)
+    sums: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as plain data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, given: dict[str, Any]) -> Entry:
+        """Return the entry that ``to_json`` wrote."""
+        objects = {name: (size, digest) for name, (size, digest) in given["objects"].items()}
+        return cls(**{**given, "objects": objects})
+
+
+def ledger_name(shard: int) -> str:
+    """Return the name of a shard's entry; the number is what counts, not the text's order."""
+    return f"{LEDGER}/{shard:08d}.parquet"
+
+
+def ledger_schema(targets: tuple[ArraySpec, ...]) -> pa.Schema:
+    """Return the columns of an entry: facts of each sample, then small targets, flattened."""
+    return pa.schema(
+        [
+            ("sample", pa.int64()),
+            ("row", pa.int64()),
+            ("part", pa.int32()),
+            ("status", pa.uint8()),
+            ("reason", pa.string()),
+            ("message", pa.string()),
+            ("source_sha256", pa.string()),
+            ("source_bytes", pa.int64()),
+            ("source_width", pa.int32()),
+            ("source_height", pa.int32()),
+            ("source_mode", pa.string()),
+            *((spec.name, _flat_type(spec)) for spec in targets),
+        ]
+    )
+
+
+def _flat_type(spec: ArraySpec) -> pa.DataType:
+    import math
+
+    return pa.list_(pa.from_numpy_dtype(spec.dtype), math.prod(spec.shape))
+
+
+def write_entry(folder: Folder, entry: Entry, lines: pa.Table) -> None:
+    """Put a shard's entry: the last thing a task does."""
+    kept = lines.replace_schema_metadata({_KEY: json.dumps(entry.to_json()).encode()})
+    sink = io.BytesIO()
+    pq.write_table(kept, sink, compression="zstd")
+    folder.put(ledger_name(entry.shard), sink.getbuffer())
+
+
+def read_entry(folder: Folder, shard: int) -> tuple[Entry, pa.Table]:
+    """Return a shard's entry and its lines; ``FileNotFoundError`` if it is not finished."""
+    lines = pq.read_table(io.BytesIO(folder.read(ledger_name(shard))))
+    return Entry.from_json(json.loads(lines.schema.metadata[_KEY])), lines
+
+
+def find_entry(folder: Folder, shard: int) -> Entry | None:
+    """Return a shard's entry, or ``None`` if the shard is not finished or its object is gone."""
+    try:
+        content = folder.read(ledger_name(shard))
+        schema = pq.read_schema(io.BytesIO(content))
+        entry = Entry.from_json(json.loads(schema.metadata[_KEY]))
+    except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        return None  # a damaged entry proves nothing: the shard is built again
+    whole = all(folder.size(name) == size for name, (size, _) in entry.objects.items())
+    return entry if whole else None

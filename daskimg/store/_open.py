@@ -1,0 +1,94 @@
+"""Opening a finished store for reading: through its commit, never by accident before it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+
+from daskimg.errors import StoreError
+from daskimg.fetch import open_folder
+from daskimg.store._commit import last_commit
+from daskimg.store._layout import FAILURES, ROWS
+from daskimg.store._records import ROWS_PER_FILE, read_plan, rows_name, state_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from daskimg.fetch import Folder
+    from daskimg.store._commit import Commit
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A finished store, opened for reading.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    commit
+        The commit that is read.
+    group
+        Its Zarr group, read-only.
+    attributes
+        ``attributes["daskimg"]`` of the root.
+    """
+
+    folder: Folder
+    commit: Commit
+    group: zarr.Group
+    attributes: dict[str, Any]
+
+    def rows(self) -> pa.Table:
+        """Return the rows table: a line a manifest row, in order."""
+        names = [name for name in self.commit.objects if name.startswith(f"{ROWS}/")]
+        return pa.concat_tables([self._table(name) for name in sorted(names)])
+
+    def rows_at(self, numbers: NDArray[np.int64]) -> pd.DataFrame:
+        """Return the lines of some rows, given in rising order; only their files are read."""
+        files = numbers // ROWS_PER_FILE
+        parts = [
+            self._table(rows_name(int(file))).take(numbers[files == file] % ROWS_PER_FILE)
+            for file in np.unique(files)
+        ]
+        found: pd.DataFrame = pa.concat_tables(parts).to_pandas()
+        return found
+
+    def failures(self) -> pa.Table:
+        """Return a line for each failed sample."""
+        return self._table(FAILURES)
+
+    def _table(self, name: str) -> pa.Table:
+        return pq.read_table(io.BytesIO(self.folder.read(name)))
+
+
+def open_committed(url: str) -> Committed:
+    """Open a finished store.
+
+    Raises
+    ------
+    StoreError
+        If there is none, it is not finished, or it is not daskimg's.
+    """
+    folder = open_folder(url)
+    state = state_of(folder)
+    if state == "empty":
+        raise StoreError(f"there is no store at {folder.url}")
+    if state == "foreign":
+        raise StoreError(f"{folder.url} is not a store that daskimg wrote")
+    read_plan(folder)  # refuses a newer schema
+    commit = last_commit(folder)
+    if commit is None:
+        raise StoreError(
+            f"the store at {folder.url} is not finished; run the command that builds it again"
+        )
+    group = zarr.open_group(folder.url, mode="r", zarr_format=3)
+    attributes: Any = group.attrs["daskimg"]
+    return Committed(folder, commit, group, dict(attributes))

@@ -1,0 +1,196 @@
+"""The plan and the rows as the store keeps them, and what stands at an address."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from daskimg.errors import StoreError
+from daskimg.plan import SCHEMA, fingerprint
+from daskimg.store._layout import COMMITS, INPUT, PLAN, RECORDS, ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+
+    from daskimg.fetch import Folder
+    from daskimg.plan import Plan
+
+ROWS_PER_FILE = 1 << 16
+"""Manifest rows per Parquet file: a fixed grid, so that any range of rows is found by division."""
+
+_ROWS_PER_GROUP = 1 << 10
+
+State = Literal["empty", "unfinished", "committed", "foreign"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """The plan as it stands in a store: what it was made from, to compare and to resume."""
+
+    run: str
+    rows: int
+    samples: int
+    digest: str
+    root: str
+    pixels: dict[str, Any]
+    labels: dict[str, Any]
+    recipe: dict[str, Any]
+    bytes_column: str | None
+    parts: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain data, with its two fingerprints."""
+        prints = {"pixels": fingerprint(self.pixels), "labels": fingerprint(self.labels)}
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {"schema": SCHEMA, "fingerprints": prints, **fields}
+
+
+def stored_plan(plan: Plan, run: str) -> StoredPlan:
+    """Return a plan as it is stored."""
+    return StoredPlan(
+        run=run,
+        rows=plan.facts.rows,
+        samples=plan.samples,
+        digest=plan.facts.digest,
+        root=plan.manifest.root,
+        pixels=plan.pixels(),
+        labels=plan.labels(),
+        recipe=plan.recipe.to_dict(),
+        bytes_column=plan.manifest.bytes_column,
+        parts=plan.parts,
+    )
+
+
+def state_of(folder: Folder) -> State:
+    """Tell what stands at an address: nothing, a store of ours, or somebody else's files."""
+    names = folder.names()
+    if not names:
+        return "empty"
+    if "daskimg" not in names or folder.size(PLAN) is None:
+        return "foreign"
+    return "committed" if folder.sizes(COMMITS) else "unfinished"
+
+
+def read_plan(folder: Folder) -> StoredPlan:
+    """Return the stored plan.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or a newer daskimg wrote it.
+    """
+    try:
+        given = json.loads(folder.read(PLAN))
+    except FileNotFoundError:
+        raise StoreError(f"there is no daskimg store at {folder.url}") from None
+    except ValueError as error:
+        raise StoreError(f"{folder.url}: {PLAN} is damaged: {error}") from None
+    if given["schema"] > SCHEMA:
+        raise StoreError(
+            f"{folder.url} has schema {given['schema']}, and this daskimg reads up to {SCHEMA}; "
+            f"install a newer daskimg"
+        )
+    return StoredPlan(**{name: given[name] for name in StoredPlan.__slots__})
+
+
+def create_plan(folder: Folder, plan: Plan) -> StoredPlan:
+    """Begin a store: write its plan, with a new run's id; only one client can.
+
+    Raises
+    ------
+    StoreError
+        If another run began at the same moment.
+    """
+    stored = stored_plan(plan, uuid.uuid4().hex)
+    content = json.dumps(stored.to_json(), indent=1).encode()
+    if not folder.create(PLAN, content):
+        raise StoreError(f"another run has just begun at {folder.url}; run again to join it")
+    return stored
+
+
+def label_plan(folder: Folder, plan: Plan, run: str) -> StoredPlan:
+    """Replace the label half of a stored plan; the run, and what pixels depend on, stay."""
+    stored = stored_plan(plan, run)
+    folder.put(PLAN, json.dumps(stored.to_json(), indent=1).encode())
+    return stored
+
+
+def erase(folder: Folder) -> None:
+    """Delete a store of ours: first what readers find, last what says that it is ours."""
+    folder.remove("zarr.json")
+    folder.remove(COMMITS)
+    for name in folder.names():
+        if name != "daskimg":
+            folder.remove(name)
+    for name in folder.sizes("daskimg"):
+        if name != PLAN:
+            folder.remove(name)
+    folder.remove("daskimg")
+
+
+def stage_rows(folder: Folder, pieces: Iterable[pd.DataFrame], schema: pa.Schema) -> None:
+    """Write the numbered rows as Parquet files of ``ROWS_PER_FILE``, for tasks to read."""
+    waiting: list[pa.Table] = []
+    count = number = 0
+    for piece in pieces:
+        waiting.append(pa.Table.from_pandas(piece, schema=schema, preserve_index=False))
+        count += len(piece)
+        while count >= ROWS_PER_FILE:
+            table = pa.concat_tables(waiting)
+            put_table(folder, f"{INPUT}/{number:08d}.parquet", table.slice(0, ROWS_PER_FILE))
+            waiting, count, number = (
+                [table.slice(ROWS_PER_FILE)],
+                count - ROWS_PER_FILE,
+                number + 1,
+            )
+    if count:
+        put_table(folder, f"{INPUT}/{number:08d}.parquet", pa.concat_tables(waiting))
+
+
+def put_table(folder: Folder, name: str, table: pa.Table) -> bytes:
+    """Write a table as Parquet, and return the object's bytes."""
+    sink = io.BytesIO()
+    plain = table.replace_schema_metadata(None)
+    pq.write_table(plain, sink, compression="zstd", row_group_size=_ROWS_PER_GROUP)
+    content = sink.getvalue()
+    folder.put(name, content)
+    return content
+
+
+def read_rows(
+    folder: Folder, start: int, stop: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return the staged rows ``start`` to ``stop``; only the row groups needed are parsed."""
+    parts = []
+    for number in range(start // ROWS_PER_FILE, -(-stop // ROWS_PER_FILE)):
+        file = pq.ParquetFile(io.BytesIO(folder.read(f"{INPUT}/{number:08d}.parquet")))
+        first = number * ROWS_PER_FILE
+        low = max(start - first, 0)
+        high = min(stop - first, ROWS_PER_FILE)
+        groups = range(low // _ROWS_PER_GROUP, -(-high // _ROWS_PER_GROUP))
+        table = file.read_row_groups(list(groups), columns=columns)
+        parts.append(table.slice(low - groups.start * _ROWS_PER_GROUP, high - low))
+    return pa.concat_tables(parts)
+
+
+def row_files(rows: int) -> range:
+    """Return the numbers of the rows table's files."""
+    return range(-(-rows // ROWS_PER_FILE))
+
+
+def rows_name(number: int) -> str:
+    """Return the name of a file of the finished rows table."""
+    return f"{ROWS}/{number:08d}.parquet"
+
+
+def is_record(name: str) -> bool:
+    """Tell the store's own records from its arrays."""
+    return name.startswith(f"{RECORDS}/")

@@ -1,0 +1,353 @@
+"""One shard, from paths to written bytes. No Dask here: callable in a test or a debugger."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from daskimg import fetch, store
+from daskimg.errors import SampleError, StoreError
+from daskimg.manifest import read_pictures
+from daskimg.recipe import Row
+from daskimg.statistics import ChannelSums, channel_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daskimg.decode import Source
+    from daskimg.plan import Brief, Plan
+    from daskimg.transforms import Sample
+
+REPORT = pd.DataFrame(
+    {
+        "shard": pd.Series([], dtype="int64"),
+        "samples": pd.Series([], dtype="int64"),
+        "failed": pd.Series([], dtype="int64"),
+        "reduced": pd.Series([], dtype="int64"),
+        "source_bytes": pd.Series([], dtype="int64"),
+        "stored_bytes": pd.Series([], dtype="int64"),
+        "resumed": pd.Series([], dtype="bool"),
+        "seconds": pd.Series([], dtype="float64"),
+        "reasons": pd.Series([], dtype="object"),
+    }
+)
+"""What a task returns: one line of a few bytes. Its schema is the ``meta`` of the graph."""
+
+
+ROWS = pd.DataFrame(
+    {
+        "row": pd.Series([], dtype="int64"),
+        "path": pd.Series([], dtype="object"),
+        "shard": pd.Series([], dtype="int64"),
+    }
+)
+"""The rows of a shard, as far as the graph needs to know them."""
+
+
+def read_shard_rows(shard: int, brief: Brief) -> pd.DataFrame:
+    """Return the manifest rows whose samples lie in a shard: ``row``, where it is, ``shard``."""
+    first, last = brief.rows_of(*brief.layout.span(shard))
+    columns = ["row", "path"]
+    if brief.bytes_column is not None:
+        columns += ["bytes_file", "bytes_group", "bytes_index"]
+    rows = store.read_rows(fetch.open_folder(brief.url), first, last, columns).to_pandas()
+    rows["shard"] = shard
+    return rows
+
+
+def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
+    """Build one shard and report on it in one line.
+
+    Idempotent: a retry overwrites the shard with the same bytes; a shard that is in the
+    ledger is left alone. Pixels stay here; only the report travels.
+
+    Parameters
+    ----------
+    rows
+        What ``read_shard_rows`` returned.
+    brief
+        What the run does.
+
+    Returns
+    -------
+    DataFrame
+        A line with the columns of ``REPORT``.
+
+    Raises
+    ------
+    TransportError
+        If a source or the store could not be reached: another try may work.
+    TransformError
+        If a transform raised: a bug, with its row named.
+    """
+    began = time.perf_counter()
+    shard = int(rows["shard"].iloc[0])
+    folder = fetch.open_folder(brief.url)
+    entry = store.find_entry(folder, shard)
+    resumed = entry is not None
+    if entry is None:
+        entry = _Work(brief, shard).run(rows, folder)
+    return _report(entry, resumed, time.perf_counter() - began)
+
+
+def _report(entry: store.Entry, resumed: bool, seconds: float) -> pd.DataFrame:
+    line = {
+        "shard": entry.shard,
+        "samples": entry.samples,
+        "failed": entry.failed,
+        "reduced": entry.reduced,
+        "source_bytes": entry.source_bytes,
+        "stored_bytes": sum(size for size, _ in entry.objects.values()),
+        "resumed": resumed,
+        "seconds": seconds,
+        "reasons": json.dumps(entry.reasons),
+    }
+    return pd.DataFrame([line]).astype(REPORT.dtypes)
+
+
+class _Work:
+    """A shard being built: its buffers, and a line of the ledger for each sample."""
+
+    def __init__(self, brief: Brief, shard: int) -> None:
+        self._brief = brief
+        self._shard = shard
+        self._start, self._stop = brief.layout.span(shard)
+        count = self._stop - self._start
+        self._buffers = {
+            spec.name: store.ShardBuffer(spec, brief.layout, count) for spec in brief.sharded
+        }
+        self._lines = _Lines(brief, self._start, count)
+
+    def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
+        paths = rows["path"].tolist()
+        numbers = rows["row"].tolist()
+        contents = read_contents(rows, self._brief)
+        for number, path, content in zip(numbers, paths, contents, strict=True):
+            self._build(Row(number, path), content)
+        objects = self._put(folder)
+        entry = self._entry(objects)
+        store.write_entry(folder, entry, self._lines.table())
+        return entry
+
+    def _build(self, row: Row, content: bytes | SampleError) -> None:
+        first = row.number * self._brief.parts
+        places = range(max(first, self._start), min(first + self._brief.parts, self._stop))
+        if isinstance(content, SampleError):
+            self._lines.failed(places, content)
+            return
+        self._lines.source(places, content)
+        try:
+            samples, source = make_samples(self._brief, row, content)
+        except SampleError as error:
+            self._lines.failed(places, error)
+            return
+        for place in places:
+            self._fill(place - self._start, samples[place - first], source)
+
+    def _fill(self, place: int, sample: Sample, source: Source) -> None:
+        for spec in self._brief.sharded:
+            slot = self._buffers[spec.name].slot(place)
+            if spec.name == "image":
+                sample.image.write(slot)
+            else:
+                slot[...] = sample.targets[spec.name].array
+        self._lines.made(place, sample, source)
+
+    def _put(self, folder: fetch.Folder) -> dict[str, tuple[int, str]]:
+        objects = {}
+        for spec in self._brief.sharded:
+            name = store.chunk_name(spec.name, self._shard, 1 + len(spec.shape))
+            content = self._buffers[spec.name].finish()
+            self._check_run(folder)
+            folder.put(name, content)
+            objects[name] = len(content), store.content_hash(content)
+        return objects
+
+    def _check_run(self, folder: fetch.Folder) -> None:
+        """Keep a straggler of an overwritten run from writing into the new one's store."""
+        if store.read_plan(folder).run != self._brief.run:
+            raise StoreError(f"another run has taken over {folder.url}; this one writes no more")
+
+    def _entry(self, objects: dict[str, tuple[int, str]]) -> store.Entry:
+        reasons = Counter(reason for reason in self._lines.reason if reason)
+        failed = sum(reasons.values())
+        return store.Entry(
+            shard=self._shard,
+            samples=self._stop - self._start,
+            failed=failed,
+            reduced=self._lines.reduced,
+            source_bytes=sum(self._lines.source_bytes),
+            reasons=dict(sorted(reasons.items())),
+            objects=objects,
+            sums=self._sums(failed).to_json(),
+        )
+
+    def _sums(self, failed: int) -> ChannelSums:
+        """Return the sums of the good samples: the failed ones' zeros add only to the count."""
+        chunks = self._buffers["image"].chunks()
+        total = None
+        for chunk in chunks:
+            sums = channel_sums(chunk, compiled=self._brief.compiled)
+            total = sums if total is None else total + sums
+        assert total is not None
+        height, width, _ = self._brief.arrays[0].shape
+        return replace(total, count=total.count - failed * height * width)
+
+
+class _Lines:
+    """The ledger's columns for one shard, filled in any order, a place a sample."""
+
+    def __init__(self, brief: Brief, start: int, count: int) -> None:
+        self._schema = store.ledger_schema(brief.targets)
+        self._targets = brief.targets
+        self._samples = range(start, start + count)
+        self._parts = brief.parts
+        self.reduced = 0
+        self.status = [store.PENDING] * count
+        self.reason = [""] * count
+        self.message = [""] * count
+        self.source_sha256 = [""] * count
+        self.source_bytes = [0] * count
+        self.source_width = [0] * count
+        self.source_height = [0] * count
+        self.source_mode = [""] * count
+        self._small = {
+            spec.name: np.zeros((count, *spec.shape), spec.dtype) for spec in brief.targets
+        }
+
+    def source(self, places: range, content: bytes) -> None:
+        """Note the file that was read."""
+        digest = store.content_hash(content)
+        for place in places:
+            self.source_sha256[place - self._samples.start] = digest
+            self.source_bytes[place - self._samples.start] = len(content)
+
+    def failed(self, places: range, error: SampleError) -> None:
+        """Note that a row failed: its slots stay, as zeros."""
+        for place in places:
+            i = place - self._samples.start
+            self.status[i] = store.FAILED
+            self.reason[i] = error.reason
+            self.message[i] = error.message
+
+    def made(self, place: int, sample: Sample, source: Source) -> None:
+        """Note a finished sample."""
+        self.status[place] = store.OK
+        self.source_width[place] = source.width
+        self.source_height[place] = source.height
+        self.source_mode[place] = source.mode
+        self.reduced += source.reduced
+        for name, column in self._small.items():
+            column[place] = sample.affine if name == "affine" else sample.targets[name].array
+
+    def table(self) -> pa.Table:
+        """Return the lines in the ledger's schema."""
+        samples = np.arange(self._samples.start, self._samples.stop)
+        columns: dict[str, Any] = {
+            "sample": samples,
+            "row": samples // self._parts,
+            "part": samples % self._parts,
+        }
+        for name in self._schema.names:
+            if name in self._small:
+                flat = pa.array(self._small[name].reshape(-1))
+                length = self._schema.field(name).type.list_size
+                columns[name] = pa.FixedSizeListArray.from_arrays(flat, length)
+            elif name not in columns:
+                columns[name] = getattr(self, name)
+        return pa.table(columns, schema=self._schema)
+
+
+def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[bytes | SampleError]:
+    """Yield what each row points at, in order: bytes, or what is wrong with the file."""
+    if brief.bytes_column is not None:
+        return read_pictures(rows, brief.bytes_column)
+    paths = rows["path"].tolist()
+    places = (fetch.join(brief.root, path) if path else "" for path in paths)
+    return fetch.read_ahead(places, brief.max_source_bytes)
+
+
+def make_samples(brief: Brief, row: Row, content: bytes) -> tuple[list[Sample], Source]:
+    """Return a picture's samples, checked to be as many and as large as was planned."""
+    samples, source = brief.recipe.apply(content, row)
+    image = brief.arrays[0]
+    shapes = {(s.image.height, s.image.width, s.image.channels) for s in samples}
+    if len(samples) != brief.parts or shapes - {image.shape}:
+        raise StoreError(
+            f"the recipe made {len(samples)} samples of {sorted(shapes)} of row {row.number} "
+            f"({row.path}); its resolve() promised {brief.parts} of {image.shape}"
+        )
+    return samples, source
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of decoding some rows before the build.
+
+    Attributes
+    ----------
+    tried, failed
+        Rows tried; rows that failed.
+    source_bytes
+        Bytes of those that were read.
+    first
+        The first resolved path, for advice.
+    reasons
+        Failures by reason.
+    """
+
+    tried: int
+    failed: int
+    source_bytes: int
+    first: str
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def try_rows(plan: Plan, threads: int) -> Trial:
+    """Fetch and decode a sample of the rows; nothing is written.
+
+    Raises
+    ------
+    TransportError, TransformError
+        As a task would.
+    """
+    brief = plan.brief(run="", compile_from=1 << 62)
+    rows = plan.facts.sample
+    parts = [rows.iloc[i::threads] for i in range(min(threads, len(rows)))]
+    with ThreadPoolExecutor(threads) as pool:
+        outcomes = [found for part in pool.map(lambda p: _try(p, brief), parts) for found in part]
+    reasons = Counter(reason for reason, _ in outcomes if reason)
+    path = rows["path"].iloc[0]
+    return Trial(
+        tried=len(rows),
+        failed=sum(reasons.values()),
+        source_bytes=sum(size for _, size in outcomes),
+        first=plan.manifest.resolve(path) if path else "(an empty cell)",
+        reasons=dict(reasons.most_common()),
+    )
+
+
+def _try(rows: pd.DataFrame, brief: Brief) -> list[tuple[str, int]]:
+    """Return the reason of each row's failure, or nothing, and the bytes read."""
+    found = []
+    contents = read_contents(rows, brief)
+    for number, path, content in zip(rows["row"], rows["path"], contents, strict=True):
+        try:
+            if isinstance(content, SampleError):
+                raise content
+            make_samples(brief, Row(int(number), path), content)
+        except SampleError as error:
+            found.append(
+                (str(error.reason), 0 if isinstance(content, SampleError) else len(content))
+            )
+        else:
+            found.append(("", len(content)))
+    return found

@@ -1,0 +1,176 @@
+"""The main job beside a bare Pillow loop, in turn, on the same pictures and the same machine.
+
+    python tests/benchmarks/throughput.py [--count 4000] [--rounds 3] [--write]
+
+The bare loop is two processes that open, decode, resize and store into a memmap; its start-up
+is not counted. The main job is the command line as people type it; what the same command
+takes on a single picture (interpreter, imports, cluster, trial, commit) is taken off. Memory is
+the sum of the resident sets of all its processes, so that what they share counts several times.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "imagenet" / "images"
+SIZE = 64
+
+
+def link_pictures(folder, sources, count):
+    """Make a table of `count` pictures by linking the sources again and again."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    names = []
+    for i in range(count):
+        source = sources[i % len(sources)]
+        name = f"{i:05d}{source.suffix}"
+        (pictures / name).symlink_to(source)
+        names.append(f"pictures/{name}")
+    table = folder / "labels.csv"
+    pd.DataFrame({"path": names, "label": [i % 10 for i in range(count)]}).to_csv(
+        table, index=False
+    )
+    return table
+
+
+def bare_picture(path, exact):
+    """One picture, as a careful hand-written loop makes it."""
+    image = Image.open(path)
+    drafted = None if exact else image.draft("RGB", (2 * SIZE, 2 * SIZE))
+    box = drafted[1] if drafted else None
+    return ImageOps.exif_transpose(image).convert("RGB").resize((SIZE, SIZE), box=box)
+
+
+def bare_part(paths, start, target, exact):
+    """Decode some of the pictures into their places."""
+    array = np.load(target, mmap_mode="r+")
+    for i, path in enumerate(paths, start):
+        array[i] = bare_picture(path, exact)
+
+
+def bare_loop(table, target, exact):
+    """Return the seconds that two processes take, once they are up."""
+    paths = [table.parent / path for path in pd.read_csv(table)["path"]]
+    np.lib.format.open_memmap(target, "w+", np.uint8, (len(paths), SIZE, SIZE, 3))
+    half = len(paths) // 2
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(bare_part, [paths[:1]] * 2, [0, 0], [target] * 2, [exact] * 2))
+        began = time.perf_counter()
+        parts = [paths[:half], paths[half:]]
+        list(pool.map(bare_part, parts, [0, half], [target] * 2, [exact] * 2))
+        return time.perf_counter() - began
+
+
+def main_job(table, store, exact):
+    """Return the seconds of the command, its peak memory in MB, and its report."""
+    command = [sys.executable, "-m", "daskimg.run", table, store, "--size", SIZE, "--json"]
+    command += ["--overwrite"] + ["--exact-decode"] * exact
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        peak = _watch(psutil.Process(process.pid), process)
+        seconds = time.perf_counter() - began
+        report = json.loads(process.stdout.read())
+    return seconds, peak, report
+
+
+def _watch(top, process):
+    peak = 0
+    while process.poll() is None:
+        resident = 0
+        for one in [top, *_children(top)]:
+            try:
+                resident += one.memory_info().rss
+            except psutil.Error:
+                continue
+        peak = max(peak, resident)
+        time.sleep(0.05)
+    return peak / 1e6
+
+
+def _children(top):
+    try:
+        return top.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def compare(sources, count, rounds, exact):
+    """Return medians: bare images/s, the main job's, its start-up, its peak memory."""
+    bare, ours, first, memory = [], [], [], []
+    with tempfile.TemporaryDirectory() as place:
+        (folder, single) = Path(place) / "many", Path(place) / "one"
+        folder.mkdir()
+        single.mkdir()
+        table, one = link_pictures(folder, sources, count), link_pictures(single, sources, 1)
+        for _ in range(rounds):
+            bare.append(count / bare_loop(table, folder / "bare.npy", exact))
+            startup, _, _ = main_job(one, single / "out.zarr", exact)
+            seconds, peak, report = main_job(table, folder / "out.zarr", exact)
+            assert report["failed"] == 0, report
+            first.append(startup)
+            ours.append((count - 1) / (seconds - startup))
+            memory.append(peak)
+    return [statistics.median(values) for values in (bare, ours, first, memory)]
+
+
+def lines(results, count, rounds):
+    """Yield the README's table."""
+    yield f"{count:,} photographs to {SIZE}x{SIZE}, median of {rounds} rounds in turn, {_machine()}:"
+    yield ""
+    yield "| decoding | bare Pillow loop, 2 processes | daskimg | ratio | one picture, start to end | peak memory |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for name, (bare, ours, first, memory) in results.items():
+        yield (
+            f"| {name} | {bare:,.0f} images/s | {ours:,.0f} images/s | {ours / bare:.2f} | "
+            f"{first:.1f} s | {memory:,.0f} MB |"
+        )
+
+
+def _machine():
+    cores = len(os.sched_getaffinity(0))
+    packages = ", ".join(f"{p} {version(p)}" for p in ("pillow", "dask", "zarr", "numpy"))
+    return f"{cores} cores ({platform.machine()}), Python {platform.python_version()}, {packages}, {date.today()}"
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--count", type=int, default=4000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--write", action="store_true", help="put the table into the README")
+    given = options.parse_args()
+    sources = sorted(PHOTOGRAPHS.iterdir())
+    results = {
+        name: compare(sources, given.count, given.rounds, exact)
+        for name, exact in (("scaled (default)", False), ("exact", True))
+    }
+    text = "\n".join(lines(results, given.count, given.rounds))
+    print(text)
+    if given.write:
+        readme = ROOT / "README.md"
+        before, rest = readme.read_text().split("<!-- throughput:", 1)
+        marker, after = rest.split("-->", 1)[0], rest.split("<!-- /throughput -->", 1)[1]
+        readme.write_text(
+            f"{before}<!-- throughput:{marker}-->\n{text}\n<!-- /throughput -->{after}"
+        )
+
+
+if __name__ == "__main__":
+    main()

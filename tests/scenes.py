@@ -1,0 +1,88 @@
+"""What several tests set up: pictures, tables, builds. No assertions here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import daskimg
+from daskimg import recipes
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+PICTURES = ROOT / "notebooks" / "pictures"
+
+
+def picture(number, height=40, width=50):
+    """A smooth colour picture that is unlike any other number's."""
+    y, x = np.mgrid[:height, :width]
+    red = (x * (number % 7 + 1) + number * 13) % 256
+    green = (y * (number % 5 + 1) + number * 29) % 256
+    blue = (x + y + number * 3) % 256
+    return Image.fromarray(np.stack([red, green, blue], 2).astype(np.uint8))
+
+
+def make_pictures(folder, count, broken=()):
+    """Save `count` pictures of several sizes and formats; return their names in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for i in range(count):
+        name = f"p{i:04d}.{('jpg', 'png')[i % 2]}"
+        if i in broken:
+            (folder / name).write_bytes(b"this is no picture")
+        else:
+            picture(i, 30 + i % 11, 60 - i % 13).save(folder / name, quality=92)
+        names.append(name)
+    return names
+
+
+def table_of(folder, names):
+    """A manifest with a text label and a number."""
+    return pd.DataFrame(
+        {
+            "path": [str(folder / name) for name in names],
+            "label": [("cat", "dog", "emu")[i % 3] for i in range(len(names))],
+            "price": [i / 2 for i in range(len(names))],
+        }
+    )
+
+
+def plan(table, url, *, size=16, shard=None, chunk=None, codec="none", recipe=None, **options):
+    """A plan with small shards."""
+    manifest = daskimg.read_manifest(table) if not hasattr(table, "scan") else table
+    packing = daskimg.StoreOptions(shard_samples=shard, chunk_samples=chunk, codec=codec)
+    return daskimg.plan_store(
+        manifest,
+        str(url),
+        recipe or recipes.resize(size),
+        store=packing,
+        options=daskimg.RunOptions(**options),
+    )
+
+
+def build(table, url, client, **settings):
+    """Build a store, and return its samples."""
+    report = daskimg.build_store(plan(table, url, **settings), client=client)
+    assert report.outcome == "committed", report
+    return daskimg.open_store(str(url))
+
+
+def objects(url, prefix=""):
+    """Every file below a store by name, with its bytes."""
+    root = Path(url)
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted((root / prefix).rglob("*"))
+        if path.is_file()
+    }
+
+
+def daskimg_run(*arguments, **options):
+    """Run the main job as a person does; return the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", "daskimg.run", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False, **options,
+    )  # fmt: skip

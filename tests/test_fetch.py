@@ -1,0 +1,191 @@
+import os
+import socket
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from daskimg import fetch
+from daskimg.errors import SampleError, TransportError
+from daskimg.fetch import _sources
+
+NAMES = ["plain.jpg", "nét 图像 #1 100%.jpg", "a::b.jpg", "with space?.jpg", "[x].jpg", "%41.jpg"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name in NAMES:
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def test_any_name_is_read_as_it_stands(files):
+    for name in NAMES:
+        assert fetch.read(fetch.join(str(files), name)) == name.encode()
+        assert fetch.read(f"file://{files}/{name}") == name.encode()
+        assert fetch.expand(str(files / name)) == [str(files / name)]
+
+
+def test_sources_come_in_the_order_asked_for(files):
+    places = [str(files / name) for name in [*NAMES, "gone.jpg", NAMES[0]]]
+
+    found = list(fetch.read_ahead(places))
+
+    assert [f if isinstance(f, bytes) else f.reason for f in found] == [
+        *(name.encode() for name in NAMES), "missing", NAMES[0].encode(),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "reason", "message"),
+    [
+        (lambda p: p / "gone", "missing", "no such file"),
+        (lambda p: p / "plain.jpg" / "below", "missing", "no such file"),
+        (lambda p: p, "missing", "not a regular file"),
+        (lambda p: p / ("x" * 300), "missing", "too long"),
+        (lambda p: str(p / "nul\0.jpg"), "missing", "no such file"),
+        (lambda p: "", "missing", "no path in the table"),
+    ],
+    ids=["gone", "below a file", "a folder", "long", "nul", "empty"],
+)
+def test_a_file_at_fault_is_a_failed_sample(files, make, reason, message):
+    with pytest.raises(SampleError, match=message) as caught:
+        fetch.read(str(make(files)))
+
+    assert caught.value.reason == reason
+
+
+def test_a_named_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+
+    with pytest.raises(SampleError, match="not a regular file"):
+        fetch.read(str(tmp_path / "pipe.jpg"))
+
+
+def test_a_source_over_the_limit_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+
+    with pytest.raises(SampleError, match=r"limit of 1,000 bytes") as caught:
+        fetch.read(str(tmp_path / "sparse.jpg"), 1000)
+
+    assert caught.value.reason == "bytes"
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers each path with the statuses of its script, then with its own name."""
+
+    def do_GET(self):
+        script = self.server.script.get(self.path, [])
+        status = script.pop(0) if script else 200
+        self.server.asked.append(self.path)
+        body = self.path.encode() if status == 200 else b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    httpd.script, httpd.asked = {}, []
+    httpd.url = f"http://127.0.0.1:{httpd.server_port}"
+    thread = threading.Thread(target=partial(httpd.serve_forever, 0.01))
+    thread.start()
+    yield httpd
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    waits = []
+    monkeypatch.setattr(_sources.time, "sleep", waits.append)
+    return waits
+
+
+def test_remote_sources_come_in_order_and_missing_ones_are_named(server):
+    server.script["/3.jpg"] = [404] * 9
+    places = [f"{server.url}/{i}.jpg" for i in range(40)]
+
+    found = list(fetch.read_ahead(places))
+
+    assert isinstance(found[3], SampleError)
+    assert found[3].reason == "missing"
+    assert [f for f in found if isinstance(f, bytes)] == [
+        f"/{i}.jpg".encode() for i in range(40) if i != 3
+    ]
+
+
+def test_a_server_in_trouble_is_asked_again(server, no_waiting):
+    server.script["/a.jpg"] = [503, 503]
+
+    assert fetch.read(f"{server.url}/a.jpg") == b"/a.jpg"
+    assert len(no_waiting) == 2
+
+
+def test_an_unreachable_server_is_no_bad_picture(no_waiting):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/a.jpg"
+
+        with pytest.raises(TransportError, match="cannot read http"):
+            fetch.read(url)
+
+    assert len(no_waiting) == 4
+
+
+@pytest.fixture(params=["disk", "memory"])
+def folder(request, tmp_path):
+    if request.param == "disk":
+        return fetch.open_folder(str(tmp_path / "new" / "store"))
+    return fetch.open_folder(f"memory://{tmp_path}")
+
+
+def test_objects_are_put_listed_read_and_removed(folder):
+    assert folder.names() == []
+    assert folder.sizes() == {}
+
+    folder.put("a/b/1", b"one")
+    folder.put("a/b/1", b"other")
+    folder.put("c", memoryview(b"two"))
+
+    assert folder.names() == ["a", "c"]
+    assert folder.sizes() == {"a/b/1": 5, "c": 3}
+    assert folder.sizes("a") == {"a/b/1": 5}
+    assert (folder.size("c"), folder.size("d")) == (3, None)
+    assert folder.read("a/b/1") == b"other"
+    folder.remove("a")
+    folder.remove("never there")
+    assert folder.sizes() == {"c": 3}
+    with pytest.raises(FileNotFoundError):
+        folder.read("a/b/1")
+
+
+def test_only_one_creator_wins(folder):
+    assert folder.create("commit", b"first")
+    assert not folder.create("commit", b"second")
+    assert folder.read("commit") == b"first"
+
+
+def test_a_put_that_dies_leaves_the_old_object_and_no_rubbish(tmp_path, monkeypatch):
+    folder = fetch.open_folder(str(tmp_path))
+    folder.put("a", b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.put("a", b"new")
+
+    assert folder.read("a") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -1,0 +1,255 @@
+"""The laws of DESIGN.md section 1, each by a test that would catch its breaking."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+from distributed import Client, LocalCluster
+
+import daskimg
+import scenes
+from daskimg import store
+
+BROKEN = [5, 17]
+
+
+def sample_hashes(url):
+    samples = daskimg.open_store(str(url))
+    return [hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in samples.image[:]]
+
+
+@pytest.fixture(scope="module")
+def expected(pictures, tmp_path_factory, threads):
+    """The store that every other way of building must equal: one shard, two threads."""
+    url = tmp_path_factory.mktemp("expected") / "out.zarr"
+    scenes.build(scenes.table_of(*pictures), url, threads, shard=40, chunk=10, max_failed=1)
+    return url
+
+
+# Law 1: rows never shift
+
+
+def test_a_broken_picture_costs_one_sample_and_shifts_none(expected, table):
+    samples = daskimg.open_store(str(expected))
+
+    assert np.flatnonzero(samples.status == store.FAILED).tolist() == BROKEN
+    assert not samples.image[5].any()
+    assert samples.rows["path"].tolist() == table["path"].tolist()
+    for i in (0, 4, 6, 16, 18, 39):
+        with scenes.Image.open(table["path"][i]) as picture:
+            wanted = np.asarray(picture.convert("RGB").resize((16, 16)))
+        assert np.abs(samples.image[i].astype(int) - wanted).mean() < 2, i
+
+
+def test_labels_stay_with_their_rows(expected, table):
+    samples = daskimg.open_store(str(expected))
+
+    assert [samples.classes[code] for code in samples.labels] == table["label"].tolist()
+    npt.assert_array_equal(samples.array("row"), np.arange(40))
+    npt.assert_array_equal(samples.array("part"), np.zeros(40))
+
+
+# Law 2: the same bytes, always
+
+
+@pytest.mark.parametrize("shard", [4, 12, 40])
+def test_samples_do_not_depend_on_shards_or_the_kind_of_cluster(
+    client, table, tmp_path, expected, shard
+):
+    scenes.build(table, tmp_path / "a.zarr", client, shard=shard, chunk=4, max_failed=1)
+
+    assert sample_hashes(tmp_path / "a.zarr") == sample_hashes(expected)
+
+
+@pytest.mark.parametrize(("workers", "processes"), [(1, True), (2, False), (7, False)])
+def test_objects_do_not_depend_on_the_number_of_workers(
+    table, tmp_path, expected, workers, processes
+):
+    options = daskimg.ClusterOptions(
+        workers=workers, threads=1, processes=processes, dashboard=False
+    )
+    plan = scenes.plan(table, tmp_path / "a.zarr", shard=40, chunk=10, max_failed=1)
+
+    daskimg.build_store(plan, cluster=options)
+
+    same = ["image", "label", "status", "row", "part", "affine", "daskimg/records/ledger"]
+    for name in same:
+        assert scenes.objects(tmp_path / "a.zarr", name) == scenes.objects(expected, name), name
+
+
+def test_a_badly_cut_dask_frame_gives_the_same_samples(table, tmp_path, expected, threads):
+    import dask
+    import dask.dataframe as dd
+    import pandas as pd
+
+    pieces = [table[:1], table[1:1], table[1:30], table[30:30], table[30:]]
+    pieces = [piece.set_index(pd.Index([0] * len(piece))) for piece in pieces]
+    frame = dd.from_delayed([dask.delayed(p) for p in pieces], meta=table[:0])
+
+    scenes.build(frame, tmp_path / "a.zarr", threads, shard=8, chunk=4, max_failed=1)
+
+    assert sample_hashes(tmp_path / "a.zarr") == sample_hashes(expected)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_compressed_stores_are_equal_from_run_to_run(table, tmp_path, threads, expected, codec):
+    for name in ("a", "b"):
+        url = tmp_path / f"{name}.zarr"
+        scenes.build(table, url, threads, shard=20, chunk=5, codec=codec, max_failed=1)
+
+    assert scenes.objects(tmp_path / "a.zarr", "image") == scenes.objects(
+        tmp_path / "b.zarr", "image"
+    )
+    assert sample_hashes(tmp_path / "a.zarr") == sample_hashes(expected)
+
+
+# Laws 3 and 4: one writer per object, nothing lost, nothing half done
+
+SLOW = """
+import sys, time
+import daskimg, scenes
+from dataclasses import dataclass
+from daskimg.transforms import Resize
+import slow_resize
+
+if __name__ == "__main__":
+    table, url, workers = sys.argv[1:4]
+    recipe = daskimg.Recipe((slow_resize.SlowResize(16, 16),))
+    plan = scenes.plan(daskimg.read_manifest(table), url, shard=2, chunk=1, recipe=recipe, max_failed=1)
+    options = daskimg.ClusterOptions(workers=int(workers), threads=1, dashboard=False)
+    print(daskimg.build_store(plan, cluster=options).outcome)
+"""
+
+
+@pytest.fixture
+def slow_build(pictures, tmp_path):
+    """Start a build of twenty small shards as a process group of its own."""
+    table = tmp_path / "labels.csv"
+    scenes.table_of(*pictures).to_csv(table, index=False)
+    script = tmp_path / "build.py"
+    script.write_text(SLOW)
+
+    def start(workers):
+        environment = {**os.environ, "PYTHONPATH": f"{scenes.ROOT / 'tests'}:{scenes.ROOT}"}
+        return subprocess.Popen(
+            [sys.executable, str(script), str(table), str(tmp_path / "a.zarr"), str(workers)],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    return start
+
+
+def finished_shards(url):
+    """Each finished shard's object, with what tells whether it was written again."""
+    ledger = url / "daskimg/records/ledger"
+    numbers = [int(p.stem) for p in ledger.glob("*.parquet")] if ledger.is_dir() else []
+    images = {n: url / f"image/c/{n}/0/0/0" for n in numbers}
+    return {n: (path.stat().st_ino, path.stat().st_mtime_ns) for n, path in images.items()}
+
+
+def kill_when(process, condition):
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_run_killed_at_random_moments_is_resumed_with_other_workers(
+    slow_build, tmp_path, expected
+):
+    url = tmp_path / "a.zarr"
+    chance = random.Random(time.time_ns())
+    goals = sorted(chance.sample(range(1, 19), 2))
+    for workers, goal in zip((2, 1), goals, strict=True):
+        kill_when(slow_build(workers), lambda goal=goal: len(finished_shards(url)) >= goal)
+        done = finished_shards(url)
+
+        assert not (url / "zarr.json").exists(), "a reader would find an unfinished store"
+        with pytest.raises(daskimg.StoreError, match="not finished"):
+            daskimg.open_store(str(url))
+    last = slow_build(2)
+    output, errors = last.communicate(timeout=100)
+
+    assert output.split() == ["committed"], errors
+    after = finished_shards(url)
+    assert {n: after[n] for n in done} == done, "finished shards were written again"
+    assert sample_hashes(url) == sample_hashes(expected)
+    assert daskimg.verify_store(str(url), rows=5).findings == ()
+
+
+def test_a_worker_killed_costs_a_retry_and_nothing_else(table, tmp_path, expected):
+    import slow_resize
+
+    recipe = daskimg.Recipe((slow_resize.SlowResize(16, 16),))
+    plan = scenes.plan(
+        table, tmp_path / "a.zarr", shard=2, chunk=1, recipe=recipe, max_failed=1
+    )
+    killed = []
+
+    def kill_one(tally):
+        if tally.shards >= 3 and not killed:
+            pids = client.run(os.getpid)
+            killed.append(next(iter(pids.values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.upload_file(slow_resize.__file__)
+        report = daskimg.build_store(plan, client=client, on_tally=kill_one)
+
+    assert killed
+    assert (report.outcome, report.failed) == ("committed", 2)
+    assert sample_hashes(tmp_path / "a.zarr") == sample_hashes(expected)
+
+
+def test_a_straggler_of_an_overwritten_run_writes_nothing(table, tmp_path, threads):
+    from daskimg.task import read_shard_rows, run_task
+
+    url = tmp_path / "a.zarr"
+    plan = scenes.plan(table, url, shard=40, chunk=10, max_failed=1)
+    daskimg.build_store(plan, client=threads)
+    old = plan.brief("the run before", compile_from=1 << 62)
+    store.forget_shards(daskimg.fetch.open_folder(str(url)), ["image/c/0/0/0/0"])
+    before = scenes.objects(url, "image")
+    rows = plan.facts.sample.assign(shard=0)
+
+    with pytest.raises(daskimg.StoreError, match="another run has taken over"):
+        run_task(rows.iloc[:40], old)
+
+    assert scenes.objects(url, "image") == before
+    assert callable(read_shard_rows)
+
+
+# Law 5: pixels never pass through the scheduler
+
+
+def test_what_tasks_return_is_a_few_bytes_however_large_the_shard(table, tmp_path, threads):
+    from distributed.protocol import dumps
+
+    from daskimg.task import read_shard_rows, run_task
+
+    url = tmp_path / "a.zarr"
+    plan = scenes.plan(table, url, size=256, shard=40, chunk=10, max_failed=1)
+    daskimg.build_store(plan, client=threads)
+    stored = store.read_plan(daskimg.fetch.open_folder(str(url)))
+    brief = plan.brief(stored.run, compile_from=1 << 62)
+    store.stage_rows(
+        daskimg.fetch.open_folder(str(url)), plan.manifest.pieces(plan.facts), plan.facts.schema
+    )
+
+    report = run_task(read_shard_rows(0, brief), brief)
+
+    assert sum(len(frame) for frame in dumps(report)) < 5_000 < plan.shard_bytes / 1000

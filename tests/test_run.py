@@ -1,0 +1,314 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import daskimg
+import scenes
+from daskimg import cli, run
+
+ORDINARY = ["--size", "16", "--max-failed", "1", "--workers", "1", "--threads", "2"]
+
+
+@pytest.fixture
+def labels(table, tmp_path):
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    return tmp_path / "labels.csv"
+
+
+def refused(capsys, *arguments):
+    """Run in this process, expecting a refusal; return its one line."""
+    code = run.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    assert code == run.REFUSED, captured.err
+    assert captured.out == ""
+    assert captured.err.startswith("daskimg: ")
+    assert captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+def test_the_main_job_from_start_to_finish(labels, table, tmp_path):
+    found = scenes.daskimg_run(labels, tmp_path / "out.zarr", *ORDINARY)
+
+    assert found.returncode == 0, found.stderr
+    assert "dashboard: http://127.0.0.1:" in found.stderr
+    assert "committed: 40 samples, 2 failed (5.00 %)" in found.stdout
+    assert "2 format" in found.stdout
+    samples = daskimg.open_store(str(tmp_path / "out.zarr"))
+    assert samples.rows["path"].tolist() == table["path"].tolist()
+
+
+def test_running_again_does_nothing_and_damage_is_repaired(labels, tmp_path):
+    url = tmp_path / "out.zarr"
+    scenes.daskimg_run(labels, url, *ORDINARY)
+    before = scenes.objects(url)
+
+    again = scenes.daskimg_run(labels, url, *ORDINARY)
+
+    assert again.returncode == 0, again.stderr
+    assert "unchanged: 40 samples" in again.stdout
+    assert scenes.objects(url) == before
+    shard = url / "image/c/0/0/0/0"
+    shard.write_bytes(b"\0" + shard.read_bytes()[1:])
+    (url / "label/c/0").unlink()
+    repaired = scenes.daskimg_run(labels, url, *ORDINARY)
+    assert repaired.returncode == 0, repaired.stderr
+    assert daskimg.verify_store(str(url), rows=3).findings == ()
+    assert scenes.objects(url, "image") == {
+        name: content for name, content in before.items() if name.startswith("image/")
+    }
+
+
+def test_json_is_one_object_on_stdout(labels, tmp_path):
+    found = scenes.daskimg_run(labels, tmp_path / "out.zarr", "--json", *ORDINARY)
+
+    report = json.loads(found.stdout)
+    assert (report["outcome"], report["exit"], report["failed"]) == ("committed", 0, 2)
+    assert report["reasons"] == {"format": 2}
+
+
+def test_quiet_says_nothing(labels, tmp_path):
+    found = scenes.daskimg_run(labels, tmp_path / "out.zarr", "--quiet", *ORDINARY)
+
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_too_many_failures_are_not_committed_and_a_higher_limit_commits_without_work(
+    labels, tmp_path
+):
+    url = tmp_path / "out.zarr"
+    strict = scenes.daskimg_run(labels, url, "--size", "16", "--workers", "1")
+
+    assert strict.returncode == run.TOO_MANY_FAILED
+    assert "more than --max-failed 0.01" in strict.stderr
+    assert not (url / "zarr.json").exists()
+    written = (url / "image/c/0/0/0/0").stat().st_mtime_ns
+    loose = scenes.daskimg_run(labels, url, "--size", "16", "--workers", "1", "--max-failed", "0.1")
+    assert loose.returncode == 0, loose.stderr
+    assert "40 were finished before this run" in loose.stdout
+    assert (url / "image/c/0/0/0/0").stat().st_mtime_ns == written
+
+
+def test_other_labels_are_written_without_reading_a_picture(pictures, table, tmp_path, threads):
+    import shutil
+
+    folder, names = pictures
+    shutil.copytree(folder, tmp_path / "copy")
+    mine = scenes.table_of(tmp_path / "copy", names)
+    url = tmp_path / "out.zarr"
+    scenes.build(mine, url, threads, max_failed=1)
+    image = scenes.objects(url, "image")
+    shutil.rmtree(tmp_path / "copy")
+    better = mine.assign(label=["fox" if i == 3 else "yak" for i in range(40)])
+
+    report = daskimg.build_store(scenes.plan(better, url, max_failed=1), client=threads)
+
+    samples = daskimg.open_store(str(url))
+    assert report.outcome == "relabelled"
+    assert [samples.classes[code] for code in samples.labels] == better["label"].tolist()
+    assert samples.attributes["commit"] == 2
+    assert scenes.objects(url, "image") == image
+    assert daskimg.verify_store(str(url)).findings == ()
+
+
+def test_overwrite_builds_anew_and_deletes_only_a_store(labels, tmp_path):
+    url = tmp_path / "out.zarr"
+    scenes.daskimg_run(labels, url, *ORDINARY)
+
+    anew = scenes.daskimg_run(labels, url, "--overwrite", "--size", "8", "--max-failed", "1")
+
+    assert anew.returncode == 0, anew.stderr
+    assert "overwriting 40 samples" in anew.stderr
+    assert daskimg.open_store(str(url)).image.shape[1:3] == (8, 8)
+    assert daskimg.verify_store(str(url), rows=2).findings == ()
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(labels, tmp_path, capsys):
+    code = run.main([str(labels), str(tmp_path / "out.zarr"), "--dry-run", *ORDINARY])
+
+    out = capsys.readouterr().out
+    assert code == 0
+    for word in ("40 rows", "3 classes", "shards", "bytes written", "free space", "tried"):
+        assert word in out, word
+    assert not (tmp_path / "out.zarr").exists()
+    assert cli.main(["plan", str(labels), str(tmp_path / "out.zarr"), *ORDINARY]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.csv", "OUT"], "gone.csv"),
+        (["TABLE", "OUT", "--path-column", "pth"], "pth.*path"),
+        (["TABLE", "OUT", "--label", "lable"], "lable.*label"),
+        (["TABLE", "OUT", "--label", "label:colour"], "class.*int.*float.*multi"),
+        (["TABLE", "OUT", "--size", "0"], "at least 1x1, got 0x0"),
+        (["TABLE", "OUT", "--size", "big"], "'big' is no size"),
+        (["TABLE", "OUT", "--shard-samples", "100", "--chunk-samples", "32"], "try 96"),
+        (["TABLE", "OUT", "--recipe", "rezise"], "Did you mean resize"),
+        (["TABLE", "OUT", "--set", "resize.metod=box"], "no field 'metod'"),
+        (["TABLE", "OUT", "--dtype", "int8"], "uint8, uint16, float32"),
+        (["TABLE", "OUT", "--codec", "lzma"], "none, lz4, zstd"),
+        (["TABLE", "OUT", "--max-failed", "7"], "fraction of 0 to 1"),
+        (["TABLE", "OUT", "--memory-limit", "lots"], "try 2GB"),
+        (["TABLE", "OUT", "--workers", "0"], "at least 1"),
+        (["TABLE", "OUT", "--key", "label"], "duplicate|twice|same"),
+        (["TABLE", "OUT", "--root", "/nowhere/at/all", "--path-column", "name"], "first is /nowhere/at/all/p0000.jpg: check --root"),
+        (["TABLE", "OUT", "--frobnicate"], "frobnicate"),
+        (["TABLE"], "STORE"),
+        (["TABLE", "FOREIGN"], "holds other files .notes.txt."),
+        (["TABLE", "FILE"], "is a file"),
+        (["TABLE", "FILE/below.zarr"], "FILE"),
+        (["EMPTY", "OUT"], "empty"),
+        (["ROW", "OUT", "--label", "label", "--label", "row"], "row"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_2_and_nothing_is_written(
+    table, tmp_path, capsys, arguments, message
+):
+    names = [os.path.basename(path) for path in table["path"]]
+    table.assign(name=names, row=1).drop(columns="row").to_csv(tmp_path / "TABLE.csv", index=False)
+    table.assign(row=1).to_csv(tmp_path / "ROW.csv", index=False)
+    table[:0].to_csv(tmp_path / "EMPTY.csv", index=False)
+    (tmp_path / "FOREIGN").mkdir()
+    (tmp_path / "FOREIGN" / "notes.txt").write_text("mine")
+    (tmp_path / "FILE").write_text("a file")
+    before = scenes.objects(tmp_path)
+    places = {name: str(tmp_path / f"{name}.csv") for name in ("TABLE", "ROW", "EMPTY")}
+    places |= {name: str(tmp_path / name) for name in ("OUT", "FOREIGN", "FILE", "gone.csv")}
+    places["FILE/below.zarr"] = str(tmp_path / "FILE" / "below.zarr")
+
+    line = refused(capsys, *(places.get(a, a) for a in arguments))
+
+    assert re.search(message, line), line
+    assert scenes.objects(tmp_path) == before
+
+
+def test_other_pixels_are_refused_and_named(labels, table, tmp_path, threads, capsys):
+    url = tmp_path / "out.zarr"
+    scenes.build(daskimg.read_manifest(str(labels)), url, threads, max_failed=1)
+    before = scenes.objects(url)
+
+    line = refused(capsys, labels, url, "--size", "17", "--max-failed", "1")
+
+    assert "holds other pixels: recipe" in line
+    assert "--overwrite" in line
+    assert scenes.objects(url) == before
+
+
+def test_appended_rows_are_refused_with_advice(labels, table, tmp_path, threads, capsys):
+    url = tmp_path / "out.zarr"
+    scenes.build(daskimg.read_manifest(str(labels)), url, threads, max_failed=1)
+    pd.concat([table, table[:2]]).to_csv(labels, index=False)
+
+    line = refused(capsys, labels, url, "--size", "16", "--max-failed", "1")
+
+    assert "first 40 rows of this table, which has 2 more now" in line
+    assert "--limit 40" in line
+
+
+def test_a_store_that_cannot_be_written_is_refused(labels, tmp_path, capsys):
+    line = refused(capsys, labels, "/proc/out.zarr", *ORDINARY)
+
+    assert "cannot write to /proc/out.zarr" in line
+
+
+def test_debug_shows_the_traceback(labels, tmp_path, capsys):
+    run.main([str(labels), str(tmp_path / "o.zarr"), "--size", "0", "--debug"])
+
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_bug_in_a_transform_names_the_row_and_exits_3(labels, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mybug.py").write_text(
+        "from dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\n"
+        "class Bug:\n"
+        "    def resolve(self, spec): return [spec]\n"
+        "    def __call__(self, sample): return [sample, 1 / 0]\n"
+    )
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        '[[transform]]\nname = "resize"\nheight = 8\nwidth = 8\n[[transform]]\nname = "mybug:Bug"\n'
+    )
+
+    code = run.main([str(labels), str(tmp_path / "o.zarr"), "--recipe", str(recipe)])
+
+    assert code == run.STOPPED
+    assert "Bug failed on row 0" in capsys.readouterr().err
+
+
+SLOW_RECIPE = '[[transform]]\nname = "slow_resize:SlowResize"\nheight = 8\nwidth = 8\n'
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+def test_a_signal_leaves_a_resumable_store_and_exits_3_quickly(labels, tmp_path, number):
+    recipe = tmp_path / "slow.toml"
+    recipe.write_text(SLOW_RECIPE)
+    url = tmp_path / "out.zarr"
+    arguments = [
+        labels, url, "--recipe", recipe, "--shard-samples", "2", "--max-failed", "1",
+        "--workers", "1", "--threads", "1",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{scenes.ROOT / 'tests'}:{scenes.ROOT}"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daskimg.run", *map(str, arguments)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    ledger = url / "daskimg/records/ledger"
+    while process.poll() is None and not (ledger.is_dir() and len(list(ledger.iterdir())) > 2):
+        time.sleep(0.01)
+
+    began = time.monotonic()
+    os.killpg(process.pid, number)  # as a terminal does: workers get it too
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == run.STOPPED, errors
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("daskimg: stopped by a signal")
+    again = scenes.daskimg_run(*arguments, env=environment)
+    assert again.returncode == 0, again.stderr
+    assert "were finished before this run" in again.stdout
+
+
+def test_a_run_that_mostly_fails_is_stopped_early(table, tmp_path, threads):
+    many = pd.concat([table] + [table.iloc[[5]]] * 1500, ignore_index=True)
+
+    with pytest.raises(daskimg.StoppedError, match="check --root"):
+        daskimg.build_store(scenes.plan(many, tmp_path / "a.zarr", shard=200), client=threads)
+
+
+def test_no_kernel_is_compiled_where_none_is_needed(labels, tmp_path):
+    script = (
+        "import sys, daskimg, daskimg.task\n"
+        "plan = daskimg.plan_store(daskimg.read_manifest(sys.argv[1]), sys.argv[2],\n"
+        "    daskimg.recipes.resize(16), options=daskimg.RunOptions(max_failed=1))\n"
+        "options = daskimg.ClusterOptions(processes=False, workers=1, dashboard=False)\n"
+        "daskimg.build_store(plan, cluster=options)\n"
+        "print('numba' in sys.modules)"
+    )
+
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(labels), str(tmp_path / "o.zarr")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert found.stdout == "False\n"
+
+
+def test_one_label_column_may_have_several_companions(table, tmp_path, threads):
+    manifest = daskimg.read_manifest(table, labels=["label", "price:float"])
+
+    samples = scenes.build(manifest, tmp_path / "a.zarr", threads, max_failed=1)
+
+    np.testing.assert_allclose(samples.array("price"), table["price"], rtol=1e-6)
+    assert samples.attributes["columns"]["price"] == ["price", "float"]

@@ -50,11 +50,7 @@ class DecodeOptions:
         if self.channels not in (1, 3):
             raise OptionError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
         one_of("dtype", self.dtype, get_args(DType))
-        if len(self.background) != 3 or not all(0 <= v <= 255 for v in self.background):
-            raise OptionError(
-                f"background must be three levels of 0 to 255, got {self.background}; "
-                f"try (255, 255, 255)"
-            )
+        colour("background", self.background)
         if self.window is not None and not self.window[0] < self.window[1]:
             raise OptionError(
                 f"window must rise from low to high, got {self.window}; try (0, 4095)"
@@ -63,6 +59,14 @@ class DecodeOptions:
             raise OptionError(
                 f"max_pixels must be at least 1, got {self.max_pixels}; try {MAX_PIXELS}"
             )
+
+
+def colour(name: str, levels: tuple[int, ...]) -> None:
+    """Refuse what is not three levels of 0 to 255."""
+    if len(levels) != 3 or not all(0 <= level <= 255 for level in levels):
+        raise OptionError(
+            f"{name} must be three levels of 0 to 255, got {list(levels)}; try [255, 255, 255]"
+        )
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rich.progress import Progress
 
     from daskimg.build import Tally
@@ -16,20 +15,14 @@ if TYPE_CHECKING:
 _EVERY = 10.0  # seconds between lines where there is no terminal
 
 
-class Watcher(Protocol):
-    """A context that is called with the counts whenever a shard is finished."""
-
-    def __enter__(self) -> Watcher:
-        """Begin."""
-        ...
+class Watcher(AbstractContextManager["Watcher"]):
+    """A context that is called with the counts whenever a shard is finished: shows nothing."""
 
     def __exit__(self, *_: object) -> None:
         """End, whatever happened."""
-        ...
 
     def __call__(self, tally: Tally) -> None:
         """Show the counts."""
-        ...
 
 
 def watcher(total: int) -> Watcher:
@@ -37,20 +30,7 @@ def watcher(total: int) -> Watcher:
     return _Bar(total) if sys.stderr.isatty() else _Lines()
 
 
-class Silence:
-    """Shows nothing."""
-
-    def __enter__(self) -> Silence:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def __call__(self, tally: Tally) -> None:
-        """Show nothing."""
-
-
-class _Lines(Silence):
+class _Lines(Watcher):
     """A line on stderr every ten seconds: for logs."""
 
     def __init__(self) -> None:
@@ -67,7 +47,7 @@ class _Lines(Silence):
             )
 
 
-class _Bar:
+class _Bar(Watcher):
     """A progress bar with images/s, failures and the time left."""
 
     def __init__(self, total: int) -> None:
@@ -80,12 +60,7 @@ class _Bar:
         self._began = time.monotonic()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def __call__(self, tally: Tally) -> None:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import contextmanager
+from _thread import interrupt_main
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,7 +27,7 @@ from daskimg.errors import (
 
 # What is heavy is imported where it is used: worker processes import this module too.
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import FrameType
 
     from daskimg.build import ClusterOptions, Report, Standing
@@ -41,11 +41,11 @@ _STOPPED_LINE = "stopped by a signal; run the same command again to go on"
 _GRACE = 3.0  # seconds that a stopped run takes to close its cluster before it just ends
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal asked the run to stop."""
+class Interrupted(BaseException):
+    """A signal asked the run to stop; no ``except Exception`` on its way may keep it."""
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[tuple[int, int]]):
     """A height and a width: ``64`` or ``48x64``."""
 
     name = "N|HxW"
@@ -148,8 +148,8 @@ class _Command:
             return self._run()
         except DaskimgError as error:
             return self._failed(error, exit_of(error))
-        except KeyboardInterrupt:
-            return self._interrupted()
+        except Interrupted:
+            return self._failed(StoppedError(_STOPPED_LINE), STOPPED)
 
     def _run(self) -> int:
         from daskimg.build import standing_of
@@ -294,9 +294,6 @@ class _Command:
             click.echo(json.dumps({"outcome": "error", "error": str(error), "exit": code}))
         return code
 
-    def _interrupted(self) -> int:
-        return self._failed(StoppedError(_STOPPED_LINE), STOPPED)
-
 
 def exit_of(error: DaskimgError) -> int:
     """Return 3 for what another try may get over, 2 for what it will not."""
@@ -305,9 +302,9 @@ def exit_of(error: DaskimgError) -> int:
 
 
 def _watcher(loud: bool, total: int) -> Watcher:
-    from daskimg.progress import Silence, watcher
+    from daskimg.progress import Watcher, watcher
 
-    return watcher(total) if loud else Silence()
+    return watcher(total) if loud else Watcher()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -317,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
     """Call a click command: errors of usage are one line and exit 2, signals exit 3."""
-    with _signals():
+    with _Signals() as signals:
         try:
             code = entry.main(args=argv, prog_name=name, standalone_mode=False)
         except click.ClickException as error:
@@ -326,36 +323,54 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
         except DaskimgError as error:
             click.echo(f"daskimg: {error}", err=True)
             return exit_of(error)
-        except (click.Abort, KeyboardInterrupt):
+        except BaseException:  # whatever a cluster says that was stopped in its tracks
+            if not signals.stopped:
+                raise
             click.echo(f"daskimg: {_STOPPED_LINE}", err=True)
             return STOPPED
     return int(code or 0)
 
 
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Let SIGINT and SIGTERM stop a run at shard grain, within seconds, without a traceback."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    stopping = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, _stop) for number in stopping}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+class _Signals:
+    """Lets SIGINT and SIGTERM stop a run at shard grain, within seconds, without a traceback."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._lost = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._stop)
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._before:
+            sys.unraisablehook = self._hook
 
+    def _stop(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
+        if self.stopped and not self._lost:
+            _end()  # asked twice
+        if not self.stopped:
+            # Closing a cluster may take longer than people wait. Workers die with this
+            # process, and a shard that was being written is one temporary file.
+            timer = threading.Timer(_GRACE, _end)
+            timer.daemon = True
+            timer.start()
+        self.stopped, self._lost = True, False
+        raise Interrupted
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  signal's signature
-    # Closing a cluster may take longer than people wait; workers die with this process, and
-    # a shard that was being written is one temporary file. A second signal ends it at once.
-    signal.signal(signal.SIGINT, _end)
-    signal.signal(signal.SIGTERM, _end)
-    timer = threading.Timer(_GRACE, _end)
-    timer.daemon = True
-    timer.start()
-    raise Interrupted
+    def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Raise once more what came while a callback ran from which nothing can be raised."""
+        if unraisable.exc_type is Interrupted:
+            self._lost = True
+            threading.Timer(0.01, lambda: interrupt_main(signal.SIGINT)).start()
+        else:
+            self._hook(unraisable)
 
 
 def _end(*_: Any) -> NoReturn:

@@ -58,7 +58,8 @@ def read_shard_rows(shard: int, brief: Brief) -> pd.DataFrame:
     columns = ["row", "path"]
     if brief.bytes_column is not None:
         columns += ["bytes_file", "bytes_group", "bytes_index"]
-    rows = store.read_rows(fetch.open_folder(brief.url), first, last, columns).to_pandas()
+    table = store.read_rows(fetch.open_folder(brief.url), first, last, columns)
+    rows: pd.DataFrame = table.to_pandas()
     rows["shard"] = shard
     return rows
 

@@ -35,7 +35,7 @@ import numpy as np
 
 from daskimg.decode import Picture
 from daskimg.errors import OptionError, PlanError
-from daskimg.options import DType, Resampling, one_of
+from daskimg.options import DType, Resampling, colour, one_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -298,11 +298,7 @@ class Fit(_Placed):
         """Refuse an empty output, and a colour that is none."""
         _check_placed(self)
         object.__setattr__(self, "fill", tuple(self.fill))  # a list, when read from TOML
-        if len(self.fill) != 3 or not all(0 <= level <= 255 for level in self.fill):
-            raise OptionError(
-                f"fill must be three levels of 0 to 255, got {list(self.fill)}; "
-                f"try [255, 255, 255]"
-            )
+        colour("fill", self.fill)
 
     def placement(self, height: int, width: int) -> Placement:
         """Return the largest rectangle of the source's shape inside the canvas."""
@@ -382,7 +378,7 @@ def resolve_chain(transforms: tuple[Transform, ...], start: Spec) -> list[Spec]:
 
 
 def _check_carried(step: Transform, spec: Spec) -> None:
-    carried = getattr(step, "carries", frozenset())
+    carried: frozenset[TargetKind] = getattr(step, "carries", frozenset())
     for target in spec.targets:
         if target.kind != "values" and target.kind not in carried:
             raise PlanError(

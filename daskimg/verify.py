@@ -17,6 +17,8 @@ from daskimg.task import make_samples, read_contents
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daskimg.fetch import Folder
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -57,25 +59,22 @@ def verify_store(url: str, *, rows: int = 0, root: str | None = None) -> Verific
     """
     if rows < 0:
         raise OptionError(f"--rows must be at least 0, got {rows}")
-    committed = store.open_committed(url)
-    found = [f"{name} {fault}" for name, fault in store.findings(committed.folder)]
-    found += _unlisted(committed)
+    folder, commit = store.find_commit(url)
+    found = [f"{name} {fault}" for name, fault in store.findings(folder)]
+    found += _unlisted(folder, commit)
+    recomputed = 0
     if not found:  # counts of damaged arrays would only repeat the above
+        committed = store.open_committed(url)
         found += _counts(committed)
-        found += _recomputed(committed, rows, root)
-    return Verification(
-        committed.folder.url,
-        len(committed.commit.objects),
-        0 if found else min(rows, committed.commit.samples),
-        tuple(found),
-    )
+        recomputed = min(rows, commit.samples)
+        found += _recomputed(committed, recomputed, root)
+    return Verification(folder.url, len(commit.objects), recomputed, tuple(found))
 
 
-def _unlisted(committed: store.Committed) -> Iterator[str]:
+def _unlisted(folder: Folder, commit: store.Commit) -> Iterator[str]:
     """Name objects among the arrays' that no commit lists: a reader would take them for data."""
-    listed = committed.commit.objects
-    for name in committed.folder.sizes():
-        if name not in listed and not name.startswith(f"{store.RECORDS}/"):
+    for name in folder.sizes():
+        if name not in commit.objects and not name.startswith(f"{store.RECORDS}/"):
             yield f"{name} is not an object of the last commit"
 
 
@@ -110,7 +109,7 @@ def _recomputed(committed: store.Committed, count: int, root: str | None) -> Ite
     for sample in sorted(chosen.tolist()):
         wanted.setdefault(sample // brief.parts, []).append(sample)
     for line, content in zip(rows.itertuples(), read_contents(rows, brief), strict=True):
-        row = Row(int(line.row), str(line.path))
+        row = Row(int(str(line.row)), str(line.path))
         for sample in wanted[row.number]:
             yield from _compared(committed, brief, row, sample, content)
 

@@ -1,35 +1,25 @@
 """Fixtures of all tests: real clusters, small pictures, the shared data where it is there."""
 
 import pytest
-from distributed import Client, LocalCluster
-
 import scenes
+
+from daskimg.build import ClusterOptions, connect
 
 
 @pytest.fixture(scope="session", params=["threads", "processes"])
 def client(request):
     """A real cluster of each kind: threads share memory, processes must pickle."""
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=request.param == "processes",
-            dashboard_address=None,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    processes = request.param == "processes"
+    with connect(
+        ClusterOptions(workers=2, threads=1, processes=processes, dashboard=False)
+    ) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def threads():
     """A cluster in this process: quick, for what does not depend on the kind of cluster."""
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with connect(ClusterOptions(workers=1, threads=2, processes=False, dashboard=False)) as client:
         yield client
 
 

@@ -11,11 +11,11 @@ import time
 import numpy as np
 import numpy.testing as npt
 import pytest
-from distributed import Client, LocalCluster
+import scenes
 
 import daskimg
-import scenes
 from daskimg import store
+from daskimg.build import connect
 
 BROKEN = [5, 17]
 
@@ -122,7 +122,9 @@ import slow_resize
 if __name__ == "__main__":
     table, url, workers = sys.argv[1:4]
     recipe = daskimg.Recipe((slow_resize.SlowResize(16, 16),))
-    plan = scenes.plan(daskimg.read_manifest(table), url, shard=2, chunk=1, recipe=recipe, max_failed=1)
+    plan = scenes.plan(
+        daskimg.read_manifest(table), url, shard=2, chunk=1, recipe=recipe, max_failed=1
+    )
     options = daskimg.ClusterOptions(workers=int(workers), threads=1, dashboard=False)
     print(daskimg.build_store(plan, cluster=options).outcome)
 """
@@ -190,9 +192,7 @@ def test_a_worker_killed_costs_a_retry_and_nothing_else(table, tmp_path, expecte
     import slow_resize
 
     recipe = daskimg.Recipe((slow_resize.SlowResize(16, 16),))
-    plan = scenes.plan(
-        table, tmp_path / "a.zarr", shard=2, chunk=1, recipe=recipe, max_failed=1
-    )
+    plan = scenes.plan(table, tmp_path / "a.zarr", shard=2, chunk=1, recipe=recipe, max_failed=1)
     killed = []
 
     def kill_one(tally):
@@ -201,13 +201,8 @@ def test_a_worker_killed_costs_a_retry_and_nothing_else(table, tmp_path, expecte
             killed.append(next(iter(pids.values())))
             os.kill(killed[0], signal.SIGKILL)
 
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        client.upload_file(slow_resize.__file__)
+    options = daskimg.ClusterOptions(workers=2, threads=1, dashboard=False)
+    with connect(options) as client:
         report = daskimg.build_store(plan, client=client, on_tally=kill_one)
 
     assert killed

@@ -5,17 +5,15 @@ import sys
 import numpy as np
 import numpy.testing as npt
 import pytest
+import scenes
 
 import daskimg
-import scenes
 
 
 @pytest.fixture(scope="module")
 def samples(pictures, tmp_path_factory, threads):
     url = tmp_path_factory.mktemp("read") / "out.zarr"
-    return scenes.build(
-        scenes.table_of(*pictures), url, threads, shard=16, chunk=4, max_failed=1
-    )
+    return scenes.build(scenes.table_of(*pictures), url, threads, shard=16, chunk=4, max_failed=1)
 
 
 def test_a_sample_is_an_image_and_its_label(samples, table):
@@ -67,7 +65,9 @@ def test_a_reader_travels_to_other_processes_as_its_address(samples):
     assert len(pickle.dumps(samples)) < 500
 
 
-@pytest.mark.parametrize("call", [lambda s: s.batches(0), lambda s: s.batches(4, failed="maybe")], ids=["0", "maybe"])
+@pytest.mark.parametrize(
+    "call", [lambda s: s.batches(0), lambda s: s.batches(4, failed="maybe")], ids=["0", "maybe"]
+)
 def test_bad_batches_are_refused(samples, call):
     with pytest.raises(daskimg.OptionError):
         next(call(samples))

@@ -2,7 +2,9 @@ import re
 
 import scenes
 
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", (scenes.ROOT / "README.md").read_text(), re.M | re.S)
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```$", (scenes.ROOT / "README.md").read_text(), re.M | re.S
+)
 
 
 def test_the_quickstart_runs_as_it_stands(tmp_path, monkeypatch, capsys, threads):

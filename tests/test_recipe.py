@@ -1,10 +1,11 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scenes
 
 import daskimg
-import scenes
 from daskimg import recipes
 from daskimg.errors import OptionError, PlanError, TransformError
 from daskimg.recipe import Recipe, Row
@@ -38,7 +39,9 @@ class Buggy:
 
 def eight_by_eight(content):
     """A decoder of the user's own."""
-    return np.frombuffer(content[:192], np.uint8).reshape(8, 8, 3)
+    if len(content) < 50:
+        raise ValueError("too short")
+    return np.resize(np.frombuffer(content, np.uint8), (8, 8, 3))
 
 
 @pytest.mark.parametrize("name", recipes.NAMED)
@@ -111,7 +114,7 @@ def test_a_recipe_without_a_size_is_refused():
 
 
 def test_a_bug_is_not_mistaken_for_a_broken_picture(table):
-    content = open(table["path"][0], "rb").read()
+    content = Path(table["path"][0]).read_bytes()
 
     with pytest.raises(TransformError, match=r"Buggy failed on row 7 \(a.jpg\): ZeroDivision"):
         Recipe((Buggy(),)).apply(content, Row(7, "a.jpg"))
@@ -141,5 +144,5 @@ def test_a_decoder_of_the_users_own_is_used_and_named(tmp_path, table, threads):
 
     good = table.drop(index=[5, 17])
     samples = scenes.build(good, tmp_path / "a.zarr", threads, recipe=recipe)
-    content = open(table["path"][0], "rb").read()
+    content = Path(table["path"][0]).read_bytes()
     np.testing.assert_array_equal(samples.image[0], eight_by_eight(content))

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import scenes
 
 import daskimg
-import scenes
 from daskimg import cli, run
 
 ORDINARY = ["--size", "16", "--max-failed", "1", "--workers", "1", "--threads", "2"]
@@ -90,7 +91,9 @@ def test_too_many_failures_are_not_committed_and_a_higher_limit_commits_without_
     assert "more than --max-failed 0.01" in strict.stderr
     assert not (url / "zarr.json").exists()
     written = (url / "image/c/0/0/0/0").stat().st_mtime_ns
-    loose = scenes.daskimg_run(labels, url, "--size", "16", "--workers", "1", "--max-failed", "0.1")
+    loose = scenes.daskimg_run(
+        labels, url, "--size", "16", "--workers", "1", "--max-failed", "0.1"
+    )
     assert loose.returncode == 0, loose.stderr
     assert "40 were finished before this run" in loose.stdout
     assert (url / "image/c/0/0/0/0").stat().st_mtime_ns == written
@@ -159,7 +162,10 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(labels, tmp_path, capsys):
         (["TABLE", "OUT", "--memory-limit", "lots"], "try 2GB"),
         (["TABLE", "OUT", "--workers", "0"], "at least 1"),
         (["TABLE", "OUT", "--key", "label"], "duplicate|twice|same"),
-        (["TABLE", "OUT", "--root", "/nowhere/at/all", "--path-column", "name"], "first is /nowhere/at/all/p0000.jpg: check --root"),
+        (
+            ["TABLE", "OUT", "--root", "/nowhere/at/all", "--path-column", "name"],
+            "first is /nowhere/at/all/p0000.jpg: check --root",
+        ),
         (["TABLE", "OUT", "--frobnicate"], "frobnicate"),
         (["TABLE"], "STORE"),
         (["TABLE", "FOREIGN"], "holds other files .notes.txt."),
@@ -172,7 +178,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(labels, tmp_path, capsys):
 def test_bad_input_is_one_line_and_exit_2_and_nothing_is_written(
     table, tmp_path, capsys, arguments, message
 ):
-    names = [os.path.basename(path) for path in table["path"]]
+    names = [Path(path).name for path in table["path"]]
     table.assign(name=names, row=1).drop(columns="row").to_csv(tmp_path / "TABLE.csv", index=False)
     table.assign(row=1).to_csv(tmp_path / "ROW.csv", index=False)
     table[:0].to_csv(tmp_path / "EMPTY.csv", index=False)
@@ -236,7 +242,8 @@ def test_a_bug_in_a_transform_names_the_row_and_exits_3(labels, tmp_path, capsys
     )
     recipe = tmp_path / "r.toml"
     recipe.write_text(
-        '[[transform]]\nname = "resize"\nheight = 8\nwidth = 8\n[[transform]]\nname = "mybug:Bug"\n'
+        '[[transform]]\nname = "resize"\nheight = 8\nwidth = 8\n'
+        '[[transform]]\nname = "mybug:Bug"\n'
     )
 
     code = run.main([str(labels), str(tmp_path / "o.zarr"), "--recipe", str(recipe)])

@@ -1,7 +1,7 @@
 import pytest
+import scenes
 
 import daskimg
-import scenes
 from daskimg import cli
 from daskimg.show import describe
 

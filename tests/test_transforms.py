@@ -3,10 +3,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.testing as npt
 import pytest
+import scenes
 from hypothesis import given
 from hypothesis import strategies as st
 
-import scenes
 from daskimg.decode import Picture
 from daskimg.errors import OptionError, PlanError
 from daskimg.transforms import (

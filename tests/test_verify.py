@@ -2,9 +2,9 @@ import json
 import shutil
 
 import pytest
+import scenes
 
 import daskimg
-import scenes
 from daskimg import cli
 
 

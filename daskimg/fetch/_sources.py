@@ -108,7 +108,7 @@ def _read_local(location: str, max_bytes: int) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise SampleError("missing", "not a regular file")
         _refuse_large(found.st_size, max_bytes)
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:  # noqa: PTH123
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
             return file.read()
     except OSError as error:
         raise TransportError(path, str(error)) from error
@@ -117,7 +117,8 @@ def _read_local(location: str, max_bytes: int) -> bytes:
 
 
 def _read_remote(location: str, max_bytes: int) -> bytes:
-    return retried(lambda: _whole_object(location, max_bytes), location)
+    content: bytes = retried(lambda: _whole_object(location, max_bytes), location)
+    return content
 
 
 def _whole_object(location: str, max_bytes: int) -> bytes:

@@ -17,8 +17,9 @@ from daskimg.store._ledger import (
     read_entry,
     write_entry,
 )
-from daskimg.store._open import Committed, open_committed
+from daskimg.store._open import Committed, find_commit, open_committed
 from daskimg.store._records import (
+    State,
     StoredPlan,
     create_plan,
     erase,
@@ -42,6 +43,7 @@ __all__ = [
     "Committed",
     "Entry",
     "ShardBuffer",
+    "State",
     "StoredPlan",
     "assemble_rows",
     "assemble_samples",
@@ -51,6 +53,7 @@ __all__ = [
     "create_plan",
     "damaged_objects",
     "erase",
+    "find_commit",
     "find_entry",
     "findings",
     "forget_shards",

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from daskimg.errors import StoreError
 from daskimg.plan import SCHEMA, fingerprint
-from daskimg.store._layout import COMMITS, FAILURES, PLAN, metadata, small_arrays
+from daskimg.store._layout import COMMITS, FAILURES, PLAN, refuse_newer, small_arrays
 from daskimg.store._ledger import ledger_schema
 from daskimg.store._records import put_table
 from daskimg.store._shard import content_hash
@@ -72,9 +72,7 @@ def last_commit(folder: Folder) -> Commit | None:
 def _valid(content: bytes, number: int) -> Commit | None:
     try:
         given = json.loads(content)
-        schema = given.pop("schema")
-        if schema > SCHEMA:
-            raise StoreError(f"the store has schema {schema}; this daskimg reads up to {SCHEMA}")
+        refuse_newer(given.pop("schema"))
         objects = {name: (size, digest) for name, (size, digest) in given["objects"].items()}
         commit = Commit(**{**given, "objects": objects})
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -92,6 +90,8 @@ def commit_store(
     StoreError
         If an object that the ledger lists is missing or of another size.
     """
+    from daskimg.store._metadata import metadata  # brings zarr, which no worker needs
+
     objects = dict(assembled.objects)
     objects[FAILURES] = _put(folder, FAILURES, _failures(folder, assembled, brief))
     objects[PLAN] = _facts(folder.read(PLAN))

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zarr
 
 from daskimg.errors import StoreError
 from daskimg.fetch import open_folder
 from daskimg.store._commit import last_commit
 from daskimg.store._layout import FAILURES, ROWS
-from daskimg.store._records import ROWS_PER_FILE, read_plan, rows_name, state_of
+from daskimg.store._records import ROWS_PER_FILE, rows_name, state_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    import zarr
     from numpy.typing import NDArray
 
     from daskimg.fetch import Folder
@@ -69,8 +69,8 @@ class Committed:
         return pq.read_table(io.BytesIO(self.folder.read(name)))
 
 
-def open_committed(url: str) -> Committed:
-    """Open a finished store.
+def find_commit(url: str) -> tuple[Folder, Commit]:
+    """Return a finished store's folder and its last commit; no array is opened.
 
     Raises
     ------
@@ -83,12 +83,31 @@ def open_committed(url: str) -> Committed:
         raise StoreError(f"there is no store at {folder.url}")
     if state == "foreign":
         raise StoreError(f"{folder.url} is not a store that daskimg wrote")
-    read_plan(folder)  # refuses a newer schema
     commit = last_commit(folder)
     if commit is None:
         raise StoreError(
             f"the store at {folder.url} is not finished; run the command that builds it again"
         )
-    group = zarr.open_group(folder.url, mode="r", zarr_format=3)
-    attributes: Any = group.attrs["daskimg"]
+    return folder, commit
+
+
+def open_committed(url: str) -> Committed:
+    """Open a finished store.
+
+    Raises
+    ------
+    StoreError
+        If there is none, it is not finished, or it is not daskimg's.
+    """
+    import zarr  # here: building a store does not need it until its commit
+
+    folder, commit = find_commit(url)
+    try:
+        group = zarr.open_group(folder.url, mode="r", zarr_format=3)
+        attributes: Any = group.attrs["daskimg"]
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{folder.url}: the metadata is damaged ({error}); "
+            f"run the command that builds it again"
+        ) from error
     return Committed(folder, commit, group, dict(attributes))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from daskimg.errors import StoreError
 from daskimg.plan import SCHEMA, fingerprint
-from daskimg.store._layout import COMMITS, INPUT, PLAN, RECORDS, ROWS
+from daskimg.store._layout import COMMITS, INPUT, PLAN, RECORDS, ROWS, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,9 +74,9 @@ def state_of(folder: Folder) -> State:
     names = folder.names()
     if not names:
         return "empty"
-    if "daskimg" not in names or folder.size(PLAN) is None:
-        return "foreign"
-    return "committed" if folder.sizes(COMMITS) else "unfinished"
+    if "daskimg" in names and folder.sizes(COMMITS):
+        return "committed"
+    return "foreign" if folder.size(PLAN) is None else "unfinished"
 
 
 def read_plan(folder: Folder) -> StoredPlan:
@@ -90,14 +90,10 @@ def read_plan(folder: Folder) -> StoredPlan:
     try:
         given = json.loads(folder.read(PLAN))
     except FileNotFoundError:
-        raise StoreError(f"there is no daskimg store at {folder.url}") from None
+        raise StoreError(f"{folder.url}: {PLAN} is missing; build anew with --overwrite") from None
     except ValueError as error:
         raise StoreError(f"{folder.url}: {PLAN} is damaged: {error}") from None
-    if given["schema"] > SCHEMA:
-        raise StoreError(
-            f"{folder.url} has schema {given['schema']}, and this daskimg reads up to {SCHEMA}; "
-            f"install a newer daskimg"
-        )
+    refuse_newer(given["schema"])
     return StoredPlan(**{name: given[name] for name in StoredPlan.__slots__})
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import numpy as np
 
-from daskimg.store._layout import compressor
+from daskimg.store._codecs import encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,7 @@ class ShardBuffer:
     def __init__(self, spec: ArraySpec, layout: Layout, samples: int) -> None:
         self.spec = spec
         self._dtype = np.dtype(spec.dtype).newbyteorder("<")
-        self._encode = None
-        if layout.codec != "none":
-            self._encode = compressor(layout.codec, self._dtype.itemsize)[1]
+        self._encode = None if layout.codec == "none" else encoder(layout.codec)
         self._layout = layout
         self._samples = samples
         self._chunk_bytes = layout.chunk * spec.sample_bytes
@@ -110,7 +108,7 @@ def small_object(values: NDArray[Any], chunk: int) -> bytes:
     """Return one chunk of a small array as an object: padded, zstd, crc32c."""
     padded = np.zeros((chunk, *values.shape[1:]), values.dtype.newbyteorder("<"))
     padded[: len(values)] = values
-    content = bytes(compressor("zstd", padded.itemsize)[1](padded))
+    content = bytes(encoder("zstd")(padded))
     return content + _crc32c(content).tobytes()
 
 

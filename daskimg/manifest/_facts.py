@@ -1,0 +1,126 @@
+"""What a scan finds out about a table, and the numbered rows that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from daskimg.manifest._cells import Column, converted, texts, type_name
+from daskimg.manifest._parquet import places
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from daskimg.manifest._labels import Label
+    from daskimg.manifest._pieces import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A column of the table that the rows table keeps.
+
+    Attributes
+    ----------
+    column, stored
+        Its name in the table and in the rows table.
+    kind
+        The type that fits all its values.
+    cells
+        Whether its values are text to be converted.
+    missing
+        Whether a value is missing.
+    """
+
+    column: str
+    stored: str
+    kind: pa.DataType
+    cells: bool
+    missing: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What one pass over a table finds out.
+
+    Attributes
+    ----------
+    rows
+        Number of rows.
+    digest
+        sha256 of the ordered (key, path) of all rows; for picture bytes also of each file's
+        name, bytes and rows. The same however the table was cut, whatever its format.
+    prefix_digest
+        The same of the first ``prefix_rows`` rows: shows that rows were appended.
+    values_digest
+        sha256 of all kept columns, as the source spells them.
+    labels
+        The first is the array ``label``; empty if there is no label column.
+    columns
+        Name in the rows table and final type of every column of the table that is kept.
+    sample
+        Up to 100 rows as ``Manifest.pieces`` gives them: the first, and others at random
+        but always the same, in table order.
+    schema
+        Of every piece; with pandas' notes, so that types come back as they were.
+    mentions
+        Remarks for the user.
+    kept, repeated
+        What ``Manifest.pieces`` needs: columns, and hashes of paths that may come again.
+    """
+
+    rows: int
+    digest: str
+    prefix_digest: str | None
+    values_digest: str
+    labels: tuple[Label, ...]
+    columns: dict[str, str]
+    sample: pd.DataFrame
+    schema: pa.Schema
+    mentions: tuple[str, ...]
+    kept: tuple[Kept, ...] = field(repr=False)
+    repeated: NDArray[np.uint64] = field(repr=False)
+
+
+def column_texts(piece: Piece, column: str) -> pa.Array:
+    """Return (row,) a column as text, "" where it is missing or where there is no such column."""
+    if column not in piece.columns:
+        return pa.repeat("", piece.rows)
+    return texts(piece.columns[column]).fill_null("")
+
+
+def rows_table(
+    piece: Piece, row: int, keys: pa.Array, paths: pa.Array, kept: tuple[Kept, ...]
+) -> pa.Table:
+    """Return a piece as rows of the rows table; ``row`` is the number of its first row."""
+    columns = {"row": pa.array(np.arange(row, row + piece.rows)), "key": keys, "path": paths}
+    if piece.part is not None:
+        columns |= places(piece)
+    for column in kept:
+        columns[column.stored] = _kept(piece.columns.get(column.column), piece.rows, column)
+    return pa.table(columns)
+
+
+def _kept(values: Column | None, rows: int, column: Kept) -> pa.Array:
+    if values is None:
+        return pa.nulls(rows, column.kind)
+    return converted(values, column.kind, cells=column.cells)
+
+
+def frame_of(table: pa.Table, kept: tuple[Kept, ...]) -> pd.DataFrame:
+    """Return rows as a frame; whole numbers stay whole beside missing ones."""
+    frame: pd.DataFrame = table.to_pandas()
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    for column in kept:
+        if column.missing and column.kind in nullable:
+            values = table[column.stored].to_pandas(types_mapper=nullable.get)
+            frame[column.stored] = values.array
+    return frame
+
+
+def kept_types(kept: tuple[Kept, ...]) -> dict[str, str]:
+    """Return the name in the rows table, and the type, of each column."""
+    return {column.stored: type_name(column.kind) for column in kept}

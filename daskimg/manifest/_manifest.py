@@ -1,0 +1,154 @@
+"""A table of pictures: opened early, scanned once, read again in numbered pieces."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from daskimg import fetch
+from daskimg.errors import OptionError
+from daskimg.manifest._choices import Choice, choose
+from daskimg.manifest._classes import Classes, read_classes
+from daskimg.manifest._facts import Facts, column_texts, frame_of, rows_table
+from daskimg.manifest._keys import Occurrences
+from daskimg.manifest._pieces import Source, numbered
+from daskimg.manifest._scan import Scan
+from daskimg.manifest._sources import absolute, open_source
+from daskimg.options import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from daskimg.manifest._labels import Unknown
+
+
+def read_manifest(
+    source: Any,
+    *,
+    kind: str | None = None,
+    path: str | None = None,
+    labels: Sequence[str] = (),
+    classes: str | Sequence[str] | None = None,
+    unknown: Unknown = "refuse",
+    key: str | None = None,
+    root: str | None = None,
+    limit: int | None = None,
+) -> Manifest:
+    """Open a table of pictures as far as its columns, and refuse early what cannot work.
+
+    Parameters
+    ----------
+    source
+        A CSV, TSV, JSON-lines or Parquet file, a glob or URL of such, a folder of class
+        folders or of Parquet files, a glob of pictures, a pandas or Dask DataFrame.
+    kind
+        ``csv``, ``tsv``, ``jsonl``, ``parquet``, ``folder`` or ``glob``, where the name of
+        ``source`` does not tell.
+    path
+        The column of paths, or of picture bytes in Parquet. By default the first of ``path``,
+        ``image_path``, ``filename``, ``file``, ``image``; picture bytes before paths.
+    labels
+        Label columns, each ``column`` or ``column:kind`` with a kind of ``class``, ``int``,
+        ``float``, ``multi``. The first becomes the array ``label``. By default the first of
+        ``label``, ``class``, ``target``, if there is one.
+    classes
+        Names in the order of their numbers: a file (one a line, or a JSON list), an earlier
+        store, or the names. A store's go to the label arrays that have them there; other
+        names go to the first label of kind ``class`` or ``multi``.
+    unknown
+        Whether a name that is not in ``classes`` is refused, or ``none``: -1.
+    key
+        A column that names each row. By default the path, with a number if it comes again.
+    root
+        What relative paths are relative to, instead of the manifest's folder.
+    limit
+        Only so many first rows.
+
+    Raises
+    ------
+    ManifestError
+        If there is no such table or column, or a label column's name cannot be an array's.
+    OptionError
+        If an option is out of range, or there are no such classes.
+    """
+    one_of("unknown", unknown, ("refuse", "none"))
+    if limit is not None and limit < 1:
+        raise OptionError(f"limit must be at least 1, got {limit}")
+    opened, choice = choose(open_source(source, kind), path, labels, key)
+    return Manifest(
+        source=opened.name,
+        root=opened.folder if root is None else absolute(root),
+        limit=limit,
+        table=opened,
+        choice=choice,
+        classes={} if classes is None else read_classes(classes),
+        unknown=unknown,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A table of pictures, opened; see ``read_manifest``.
+
+    Attributes
+    ----------
+    source
+        How to name it in a message.
+    root
+        What relative paths are relative to; "" is the working directory.
+    limit
+        Only so many first rows, or ``None``.
+    table, choice, classes, unknown
+        The rows as they come, which columns matter, and the classes given.
+    """
+
+    source: str
+    root: str
+    limit: int | None
+    table: Source = field(repr=False)
+    choice: Choice = field(repr=False)
+    classes: Classes = field(repr=False)
+    unknown: Unknown = field(repr=False)
+
+    @property
+    def bytes_column(self) -> str | None:
+        """The column that pictures come from; ``None`` if they come from paths."""
+        return self.table.bytes_column
+
+    def scan(self, prefix_rows: int | None = None) -> Facts:
+        """Read the table once, in bounded memory, and return what it holds.
+
+        Parameters
+        ----------
+        prefix_rows
+            Also digest the first so many rows by themselves.
+
+        Raises
+        ------
+        ManifestError
+            If rows are ragged, keys are empty or repeated, labels do not fit their kind, or
+            a class is none of those given.
+        """
+        with closing(Scan(self.table, self.choice, self.limit)) as scan:
+            return scan.facts(scan.run(prefix_rows), self.classes, self.unknown)
+
+    def pieces(self, facts: Facts) -> Iterator[pd.DataFrame]:
+        """Yield the numbered rows, in order, at most 100,000 at a time.
+
+        Columns: ``row`` int64 from 0; ``key``, ``path`` text; for picture bytes
+        ``bytes_file`` text, ``bytes_group``, ``bytes_index`` int64; then the table's own, under
+        their names, or with ``_`` behind those that would be one of ours.
+        """
+        occurrences = Occurrences(facts.repeated)
+        for row, piece in numbered(self.table, self.limit):
+            paths = column_texts(piece, self.choice.path)
+            key = self.choice.key
+            keys = column_texts(piece, key) if key else occurrences.keys(paths)
+            yield frame_of(rows_table(piece, row, keys, paths, facts.kept), facts.kept)
+
+    def resolve(self, path: str) -> str:
+        """Return where a picture is, from its ``path`` in the table; "" for none."""
+        return fetch.join(self.root, path) if path else ""

@@ -1,0 +1,115 @@
+"""Pieces of a table: columns of so many rows, as a source gives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from daskimg.errors import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daskimg.manifest._cells import Column
+
+PIECE_ROWS = 100_000
+"""Rows in memory at once, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A Parquet file that holds picture bytes: where, its bytes, its rows."""
+
+    location: str
+    size: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive rows of a table.
+
+    Attributes
+    ----------
+    rows
+        Number of rows.
+    columns
+        Their values, by column, each of length ``rows``.
+    part, group, index
+        For picture bytes: the file, its row group, and the first row's place in that.
+    """
+
+    rows: int
+    columns: dict[str, Column]
+    part: Part | None = None
+    group: int = 0
+    index: int = 0
+
+    def cut(self, start: int, stop: int) -> Piece:
+        """Return the rows from ``start`` to ``stop``, as a view."""
+        columns = {name: column[start:stop] for name, column in self.columns.items()}
+        return replace(self, rows=stop - start, columns=columns, index=self.index + start)
+
+    def row(self, row: int) -> Piece:
+        """Return one row, copied: a view of it would keep the whole piece in memory."""
+        columns = {
+            name: column[[row]] if isinstance(column, np.ndarray) else column.take([row])
+            for name, column in self.columns.items()
+        }
+        return replace(self, rows=1, columns=columns, index=self.index + row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A table that can be read again and again, in the same order.
+
+    Attributes
+    ----------
+    name
+        How a message calls it.
+    folder
+        What its relative paths are relative to.
+    columns
+        Names of its columns, as far as opening it tells.
+    binary
+        Those among them that hold bytes.
+    bytes_column
+        The column that pictures come from, or ``None`` if they come from paths.
+    cells
+        Whether all its values are text, to be converted for the whole column.
+    reads_bytes
+        Whether pictures can come from a column of it.
+    """
+
+    name: str
+    folder: str
+    columns: tuple[str, ...]
+    binary: tuple[str, ...] = ()
+    bytes_column: str | None = None
+    cells: ClassVar[bool] = False
+    reads_bytes: ClassVar[bool] = False
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield all rows, in order, in pieces of any size."""
+        raise NotImplementedError
+
+    def from_bytes(self, column: str) -> Source:
+        """Return the same table with its pictures in ``column``; only Parquet has them."""
+        raise ManifestError(f"{self.name} cannot give picture bytes from column {column!r}")
+
+
+def numbered(source: Source, limit: int | None) -> Iterator[tuple[int, Piece]]:
+    """Yield each piece with its first row's number; none is over ``PIECE_ROWS`` or ``limit``."""
+    row = 0
+    for piece in source.pieces():
+        for start in range(0, piece.rows, PIECE_ROWS):
+            stop = min(piece.rows, start + PIECE_ROWS)
+            if limit is not None:
+                stop = min(stop, start + limit - row)
+            if stop > start:
+                yield row, piece.cut(start, stop)
+                row += stop - start
+            if row == limit:
+                return

@@ -1,0 +1,245 @@
+"""Recognise what a manifest is: a table, many, a folder, a glob, or a data frame."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import pandas as pd
+
+from daskimg import fetch
+from daskimg.errors import ManifestError, OptionError
+from daskimg.manifest._frames import FrameTable, is_dask
+from daskimg.manifest._listings import (
+    PICTURES,
+    PictureFolder,
+    PictureList,
+    extension,
+)
+from daskimg.manifest._parquet import ParquetTable
+from daskimg.manifest._streams import COMPRESSIONS
+from daskimg.manifest._texts import JsonLines, TextTable
+from daskimg.options import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from daskimg.manifest._pieces import Source
+
+Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder", "glob"]
+
+_TABLES: dict[str, Kind] = {
+    "csv": "csv",
+    "tsv": "tsv",
+    "tab": "tsv",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "json": "jsonl",
+    "parquet": "parquet",
+    "pq": "parquet",
+}
+_MAGIC = re.compile(r"[*?\[]")
+_DIGITS = re.compile(r"(\d+)")
+_WORKS = (
+    "a manifest is a CSV, TSV, JSON-lines or Parquet table, a folder of class folders or of "
+    "Parquet files, or a glob of pictures or tables"
+)
+
+
+def open_source(source: Any, kind: str | None) -> Source:
+    """Return the table that ``source`` is; opened as far as its columns.
+
+    Raises
+    ------
+    OptionError
+        If ``kind``, or the type of ``source``, is unknown.
+    ManifestError
+        If there is nothing there, or nothing that could be a table.
+    """
+    if kind is not None:
+        one_of("the kind of a manifest", kind, get_args(Kind))
+    if isinstance(source, pd.DataFrame) or is_dask(source):
+        return FrameTable.open(source)
+    if not isinstance(source, (str, os.PathLike)):
+        raise OptionError(
+            f"a manifest is a path, a URL, or a pandas or Dask DataFrame; "
+            f"got {type(source).__name__}"
+        )
+    location = os.fspath(source)
+    if not location:
+        raise ManifestError(f"the manifest's name is empty; {_WORKS}")
+    return _at(location, kind)
+
+
+def _at(location: str, kind: str | None) -> Source:
+    if _is_folder(location):
+        return _folder(location, kind)
+    found = _matches(location)
+    if kind in (None, "glob"):
+        kind = _kind_of_files(location, found, kind)
+    if kind == "folder":
+        raise ManifestError(f"{location} is not a folder")
+    if kind == "glob":
+        return _pictures(location, found)
+    return _tables(fetch.name_of(location), _lead(location), sorted(found, key=_natural), kind)
+
+
+def _is_folder(location: str) -> bool:
+    # A listing page on a web server is no folder, and a table's page is no listing.
+    if location.startswith(("http://", "https://")):
+        return False
+    return fetch.is_folder(location)
+
+
+def _is_glob(location: str) -> bool:
+    if location.startswith(("http://", "https://")):
+        return "*" in location  # a question mark begins the query
+    exists = not fetch.is_url(location) and Path(fetch.local_path(location)).exists()
+    return _MAGIC.search(location) is not None and not exists
+
+
+def _matches(location: str) -> list[str]:
+    if not _is_glob(location) and fetch.is_url(location):
+        return [location]  # opening it tells whether it is there
+    found = fetch.expand(location)
+    if not found and _is_glob(location):
+        raise ManifestError(f"no file matches {location}")
+    if not found:
+        raise ManifestError(f"there is no manifest {location}; {_WORKS}")
+    return found
+
+
+def _table_kind(location: str) -> Kind | None:
+    if location.startswith(("http://", "https://")):
+        location = location.partition("?")[0]
+    stem = location
+    for suffix in COMPRESSIONS:
+        stem = stem.removesuffix(suffix)
+    kind = _TABLES.get(extension(stem))
+    return None if kind == "parquet" and stem != location else kind
+
+
+def _kind_of_files(location: str, found: list[str], kind: str | None) -> str:
+    kinds = {_table_kind(name) for name in found}
+    if len(kinds) == 1 and None not in kinds:
+        return str(next(iter(kinds)))
+    if kind == "glob" or any(extension(name) in PICTURES for name in found):
+        return "glob"
+    if len(kinds) > 1:
+        odd = next(name for name in found if _table_kind(name) != _table_kind(found[0]))
+        raise ManifestError(
+            f"{location} matches files of several kinds, as {fetch.name_of(found[0])} and "
+            f"{fetch.name_of(odd)}; narrow it"
+        )
+    raise ManifestError(
+        f"cannot tell what {location} is; {_WORKS}; "
+        f"say which with kind= (--source): {', '.join(get_args(Kind))}"
+    )
+
+
+def _tables(name: str, folder: str, locations: list[str], kind: str) -> Source:
+    if kind == "parquet":
+        return ParquetTable.open(name, folder, locations)
+    if kind == "jsonl":
+        return JsonLines.open(name, folder, locations)
+    return TextTable.open(name, folder, locations, "\t" if kind == "tsv" else ",")
+
+
+def _folder(location: str, kind: str | None) -> Source:
+    folder = absolute(location)
+    if kind in (None, "parquet", "folder"):
+        top = kind is None and any(_is_parquet(n) for n in fetch.open_folder(folder).names())
+        for candidate in ("parquet", "folder") if top else ("folder", "parquet"):
+            found = _folder_of(folder, candidate) if kind in (None, candidate) else None
+            if found:
+                return found
+    raise ManifestError(_odd_folder(location, folder, kind))
+
+
+def _folder_of(folder: str, kind: str) -> Source | None:
+    name = fetch.name_of(folder)
+    if kind == "folder":
+        return PictureFolder.open(name, folder)
+    tables = _parquet_below(folder)
+    return _tables(name, folder, _refuse_hive(folder, tables), "parquet") if tables else None
+
+
+def _odd_folder(location: str, folder: str, kind: str | None) -> str:
+    wanted = {"parquet": "Parquet files", "folder": "pictures"}
+    if kind not in (None, *wanted):
+        return f"{location} is a folder; give its files as a glob, as {location}/**/*"
+    wanted_here = wanted.get(kind or "", "pictures, class folders or Parquet files")
+    text = f"the folder {location} holds no {wanted_here}"
+    tables = [name for name in fetch.open_folder(folder).names() if _table_kind(name)]
+    return f"{text}; is {tables[0]} in it the manifest?" if tables else text
+
+
+def _is_parquet(path: str) -> bool:
+    hidden = any(part[:1] in "._" for part in path.split("/"))
+    return _table_kind(path) == "parquet" and not hidden
+
+
+def _parquet_below(folder: str) -> list[str]:
+    """Return the relative paths of Parquet files, in natural order; hidden ones left out."""
+    return sorted(filter(_is_parquet, fetch.open_folder(folder).sizes()), key=_natural)
+
+
+def _refuse_hive(folder: str, names: list[str]) -> list[str]:
+    for name in names:
+        if any("=" in part for part in name.split("/")[:-1]):
+            raise ManifestError(
+                f"{folder} keeps columns in the names of folders ({name}), which would be lost; "
+                f"give the frame of dask.dataframe.read_parquet"
+            )
+    return [f"{folder}/{name}" for name in names]
+
+
+def _pictures(location: str, found: list[str]) -> Source:
+    chosen = found
+    if any(extension(name) in PICTURES for name in found):
+        chosen = [name for name in found if extension(name) in PICTURES]
+    lead = _lead(location)
+    prefixes = [f"{lead.rstrip('/')}/", _fixed(location)]
+    paths = tuple(_relative(name, prefixes) for name in sorted(chosen))
+    return PictureList(name=fetch.name_of(location), folder=lead, paths=paths)
+
+
+def _relative(name: str, prefixes: Iterable[str]) -> str:
+    for prefix in prefixes:
+        if prefix and name.startswith(prefix):
+            return name[len(prefix) :]
+    return name if fetch.is_url(name) else str(Path(name).absolute())
+
+
+def _fixed(location: str) -> str:
+    """Return what comes before a glob's first special character, up to its folder.
+
+    >>> _fixed("gs://bucket/in/*/a?.jpg"), _fixed("*.jpg")
+    ('gs://bucket/in/', '')
+    """
+    path = location if fetch.is_url(location) else fetch.local_path(location)
+    magic = _MAGIC.search(path) if _is_glob(location) else None
+    head = path[: magic.start()] if magic else path
+    return "".join(head.rpartition("/")[:2])
+
+
+def _lead(location: str) -> str:
+    """Return the folder that relative paths are relative to."""
+    return absolute(_fixed(location) or ".")
+
+
+def absolute(folder: str) -> str:
+    """Return a folder's full path; a URL is one."""
+    if fetch.is_url(folder):
+        return folder.rstrip("/")
+    return str(Path(fetch.local_path(folder)).absolute())
+
+
+def _natural(name: str) -> list[list[str | int]]:
+    """Sort ``part-2`` before ``part-10``."""
+    return [
+        [int(text) if i % 2 else text for i, text in enumerate(_DIGITS.split(part))]
+        for part in name.split("/")
+    ]

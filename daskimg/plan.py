@@ -313,7 +313,7 @@ def choose_layout(samples: int, sample_bytes: int, options: StoreOptions) -> Lay
     """Return shard and chunk: a function of the counts, never of cores or workers.
 
     >>> choose_layout(1_000_000, 64 * 64 * 3, StoreOptions())
-    Layout(samples=1000000, shard=3900, chunk=244, codec='none')
+    Layout(samples=1000000, shard=3904, chunk=244, codec='none')
     """
     target = min(max(samples * sample_bytes / 64, _MIN_SHARD), _MAX_SHARD)
     chunk_target = min(max(target / 16, _MIN_CHUNK), _MAX_CHUNK)

@@ -270,7 +270,8 @@ class _Lines:
 def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[bytes | SampleError]:
     """Yield what each row points at, in order: bytes, or what is wrong with the file."""
     if brief.bytes_column is not None:
-        return read_pictures(rows, brief.bytes_column)
+        found = read_pictures(rows, brief.bytes_column)
+        return (fetch.limited(content, brief.max_source_bytes) for content in found)
     paths = rows["path"].tolist()
     places = (fetch.join(brief.root, path) if path else "" for path in paths)
     return fetch.read_ahead(places, brief.max_source_bytes)

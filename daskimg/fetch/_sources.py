@@ -131,6 +131,15 @@ def _whole_object(location: str, max_bytes: int) -> bytes:
     return content
 
 
+def limited(content: bytes | SampleError, max_bytes: int) -> bytes | SampleError:
+    """Return what was read, or that it is too much: for pictures inside a table."""
+    try:
+        _refuse_large(0 if isinstance(content, SampleError) else len(content), max_bytes)
+    except SampleError as error:
+        return error
+    return content
+
+
 def _refuse_large(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise SampleError("bytes", f"more than the limit of {max_bytes:,} bytes")

@@ -19,6 +19,7 @@ from daskimg.store._shard import content_hash, small_object
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from daskimg.fetch import Folder
@@ -100,13 +101,19 @@ def _values(
     for label in brief.labels:
         if label.array == spec.name:
             assert table is not None
-            return np.asarray(encode_label(table[label.column].to_pandas(), label)[places])
+            return np.asarray(encode_label(_column(table, label.column), label)[places])
     if spec.name == "label":
         return np.full(len(lines), -1, np.int32)
     column = lines[spec.name].combine_chunks()
     if spec.shape:
         return np.asarray(column.flatten().to_numpy()).reshape(-1, *spec.shape)
     return np.asarray(column.to_numpy(zero_copy_only=False), spec.dtype)
+
+
+def _column(table: pa.Table, name: str) -> pd.Series[Any]:
+    """Return a column with whole numbers whole: beside empties they would become floats."""
+    column: pd.Series[Any] = table[name].to_pandas(integer_object_nulls=True)
+    return column
 
 
 def assemble_rows(folder: Folder, brief: Brief, number: int) -> Assembled:

@@ -259,8 +259,8 @@ class _Command:
         from daskimg.build import check_trial
 
         step = standing.step(plan)
-        trial = check_trial(plan)
-        read = trial.source_bytes / trial.tried * plan.facts.rows
+        trial = check_trial(plan, thorough=True)
+        read = trial.source_bytes / max(1, trial.tried - trial.failed) * plan.facts.rows
         workers, threads = cluster.shape()
         free = standing.folder.free_bytes()
         lines = [

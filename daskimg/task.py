@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -299,7 +298,7 @@ class Trial:
     tried, failed
         Rows tried; rows that failed.
     source_bytes
-        Bytes of those that were read.
+        Bytes of those that worked.
     first
         The first resolved path, for advice.
     reasons
@@ -313,8 +312,15 @@ class Trial:
     reasons: dict[str, int] = field(default_factory=dict)
 
 
-def try_rows(plan: Plan, threads: int) -> Trial:
+def try_rows(plan: Plan, *, thorough: bool) -> Trial:
     """Fetch and decode a sample of the rows; nothing is written.
+
+    Parameters
+    ----------
+    plan
+        Its ``facts.sample`` are the rows.
+    thorough
+        Try them all; otherwise stop at the first that works, which is all a build asks.
 
     Raises
     ------
@@ -323,33 +329,30 @@ def try_rows(plan: Plan, threads: int) -> Trial:
     """
     brief = plan.brief(run="", compile_from=1 << 62)
     rows = plan.facts.sample
-    parts = [rows.iloc[i::threads] for i in range(min(threads, len(rows)))]
-    with ThreadPoolExecutor(threads) as pool:
-        outcomes = [found for part in pool.map(lambda p: _try(p, brief), parts) for found in part]
-    reasons = Counter(reason for reason, _ in outcomes if reason)
-    path = rows["path"].iloc[0]
+    tried = source_bytes = 0
+    reasons: Counter[str] = Counter()
+    contents = read_contents(rows, brief)
+    for number, path, content in zip(rows["row"], rows["path"], contents, strict=True):
+        tried += 1
+        try:
+            source_bytes += len(_attempt(brief, Row(int(number), path), content))
+        except SampleError as error:
+            reasons[error.reason] += 1
+            continue
+        if not thorough:
+            break
+    first = rows["path"].iloc[0]
     return Trial(
-        tried=len(rows),
-        failed=sum(reasons.values()),
-        source_bytes=sum(size for _, size in outcomes),
-        first=plan.manifest.resolve(path) if path else "(an empty cell)",
+        tried=tried,
+        failed=reasons.total(),
+        source_bytes=source_bytes,
+        first=plan.manifest.resolve(first) if first else "(an empty cell)",
         reasons=dict(reasons.most_common()),
     )
 
 
-def _try(rows: pd.DataFrame, brief: Brief) -> list[tuple[str, int]]:
-    """Return the reason of each row's failure, or nothing, and the bytes read."""
-    found = []
-    contents = read_contents(rows, brief)
-    for number, path, content in zip(rows["row"], rows["path"], contents, strict=True):
-        try:
-            if isinstance(content, SampleError):
-                raise content
-            make_samples(brief, Row(int(number), path), content)
-        except SampleError as error:
-            found.append(
-                (str(error.reason), 0 if isinstance(content, SampleError) else len(content))
-            )
-        else:
-            found.append(("", len(content)))
-    return found
+def _attempt(brief: Brief, row: Row, content: bytes | SampleError) -> bytes:
+    if isinstance(content, SampleError):
+        raise content
+    make_samples(brief, row, content)
+    return content

@@ -345,8 +345,9 @@ def _affine_of(place: Placement, height: int, width: int) -> NDArray[np.float64]
 
 def compose(step: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the (2, 3) affine that does ``before`` and then ``step``."""
-    full = np.vstack([before, (0.0, 0.0, 1.0)])
-    return np.asarray(step @ full)
+    both = step[:, :2] @ before
+    both[:, 2] += step[:, 2]
+    return both
 
 
 def apply_affine(affine: NDArray[np.float64], points: NDArray[Any]) -> NDArray[Any]:

@@ -64,28 +64,27 @@ def read_ahead(
     Remote sources are fetched up to ``IN_FLIGHT`` ahead of the one being decoded. Local
     ones are read when their turn comes: the page cache is faster than a thread switch.
     """
-    waiting: deque[Callable[[], bytes]] = deque()
     pool: ThreadPoolExecutor | None = None
+    waiting: deque[Future[bytes] | str] = deque()  # remote ones under way, local ones by name
     try:
         for location in locations:
             if is_url(location):
                 pool = pool or ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="daskimg-fetch")
-                future: Future[bytes] = pool.submit(read, location, max_bytes)
-                waiting.append(future.result)
+                waiting.append(pool.submit(read, location, max_bytes))
             else:
-                waiting.append(lambda location=location: read(location, max_bytes))  # type: ignore[misc]
-            while len(waiting) >= (IN_FLIGHT if pool else 1):
-                yield _outcome(waiting.popleft())
+                waiting.append(location)
+            if pool is None or len(waiting) >= IN_FLIGHT:
+                yield _outcome(waiting.popleft(), max_bytes)
         while waiting:
-            yield _outcome(waiting.popleft())
+            yield _outcome(waiting.popleft(), max_bytes)
     finally:
         if pool:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _outcome(result: Callable[[], bytes]) -> bytes | SampleError:
+def _outcome(waiting: Future[bytes] | str, max_bytes: int) -> bytes | SampleError:
     try:
-        return result()
+        return read(waiting, max_bytes) if isinstance(waiting, str) else waiting.result()
     except SampleError as error:
         return error
 

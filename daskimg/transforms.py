@@ -92,6 +92,11 @@ class Spec:
     targets: tuple[TargetSpec, ...] = ()
 
 
+IDENTITY: NDArray[np.float64] = np.eye(2, 3)
+"""The affine of a picture to which nothing has been done yet; read-only."""
+IDENTITY.flags.writeable = False
+
+
 @dataclass(slots=True)
 class Sample:
     """One picture on its way through a recipe.
@@ -110,7 +115,7 @@ class Sample:
     """
 
     image: Picture
-    affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
+    affine: NDArray[np.float64] = field(default_factory=lambda: IDENTITY)
     targets: dict[str, Target] = field(default_factory=dict)
     seed: int = 0
     row: int = 0
@@ -191,7 +196,9 @@ class _Placed(ABC):
             name: target._replace(array=self._moved(target, place, step))
             for name, target in sample.targets.items()
         }
-        return [replace(sample, image=image, affine=compose(step, sample.affine), targets=targets)]
+        # The first step of nearly every recipe, for each picture: no product, no replace().
+        affine = step if sample.affine is IDENTITY else compose(step, sample.affine)
+        return [Sample(image, affine, targets, sample.seed, sample.row, sample.part)]
 
     def _fill(self) -> tuple[int, int, int]:
         return (0, 0, 0)

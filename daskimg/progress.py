@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,9 @@ class Watcher(AbstractContextManager["Watcher"]):
     def __exit__(self, *_: object) -> None:
         """End, whatever happened."""
 
+    def start(self) -> None:
+        """Begin to show: tasks are about to be handed out."""
+
     def __call__(self, tally: Tally) -> None:
         """Show the counts."""
 
@@ -34,16 +36,15 @@ class _Lines(Watcher):
     """A line on stderr every ten seconds: for logs."""
 
     def __init__(self) -> None:
-        self._began = self._last = time.monotonic()
+        self._last = 0.0
 
     def __call__(self, tally: Tally) -> None:
-        now = time.monotonic()
-        if now - self._last >= _EVERY:
-            self._last = now
-            rate = _rate(tally, now - self._began)
+        """Write a line, if the last one is old enough."""
+        if tally.seconds - self._last >= _EVERY:
+            self._last = tally.seconds
             sys.stderr.write(
-                f"{tally.done:,} of {tally.total:,} samples, {rate:,.0f} images/s, "
-                f"{tally.failed:,} failed\n"
+                f"{tally.done:,} of {tally.total:,} samples, "
+                f"{tally.images_per_second:,.0f} images/s, {tally.failed:,} failed\n"
             )
 
 
@@ -52,24 +53,22 @@ class _Bar(Watcher):
 
     def __init__(self, total: int) -> None:
         self._total = total
-
-    def __enter__(self) -> _Bar:
         self._progress = _rich_progress()
+        self._task = self._progress.add_task("", total=total, rate=0.0, failed=0)
+
+    def start(self) -> None:
+        """Draw the empty bar, and begin to reckon the time left."""
+        self._progress.reset(self._task)
         self._progress.start()
-        self._task = self._progress.add_task("", total=self._total, rate=0.0, failed=0)
-        self._began = time.monotonic()
-        return self
 
     def __exit__(self, *_: object) -> None:
+        """Wipe the bar: the summary says what it said."""
         self._progress.stop()
 
     def __call__(self, tally: Tally) -> None:
-        rate = _rate(tally, time.monotonic() - self._began)
+        """Move the bar."""
+        rate = tally.images_per_second
         self._progress.update(self._task, completed=tally.done, rate=rate, failed=tally.failed)
-
-
-def _rate(tally: Tally, seconds: float) -> float:
-    return (tally.done - tally.resumed) / seconds if seconds > 0 else 0.0
 
 
 def _rich_progress() -> Progress:

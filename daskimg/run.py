@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
+    from distributed import Client
+
     from daskimg.build import ClusterOptions, Report, Standing
     from daskimg.plan import Plan
     from daskimg.progress import Watcher
@@ -231,13 +233,13 @@ class _Command:
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
         from daskimg.build import build_store
 
-        with _watcher(self._loud, plan.samples) as on_tally:
-            report = build_store(
-                plan,
-                cluster=cluster,
-                on_tally=on_tally,
-                on_client=lambda client: self._say(f"dashboard: {client.dashboard_link}"),
-            )
+        with _watcher(self._loud, plan.samples) as watcher:
+
+            def begin(client: Client) -> None:
+                self._say(f"dashboard: {client.dashboard_link}")
+                watcher.start()
+
+            report = build_store(plan, cluster=cluster, on_tally=watcher, on_client=begin)
         return self._finished(report, plan)
 
     def _finished(self, report: Report, plan: Plan) -> int:

@@ -183,3 +183,15 @@ def test_sixteen_bits_are_kept_on_request(tmp_path, threads, dtype):
     npt.assert_allclose(kept.mean, [0.5], atol=1e-3)
     assert report.reduced == 1
     assert any("reduced to 8 bits" in line for line in report.lines())
+
+
+def test_a_store_may_lie_on_any_file_system(table, tmp_path, threads):
+    url = f"memory://{tmp_path.name}/out.zarr"
+
+    samples = scenes.build(table, url, threads, shard=8, chunk=4, max_failed=1)
+    again = daskimg.build_store(scenes.plan(table, url, shard=8, chunk=4), client=threads)
+
+    local = scenes.build(table, tmp_path / "out.zarr", threads, shard=8, chunk=4, max_failed=1)
+    npt.assert_array_equal(samples.image[:], local.image[:])
+    assert again.outcome == "unchanged"
+    assert daskimg.verify_store(url, rows=5).findings == ()

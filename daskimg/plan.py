@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ SMALL_CHUNK = 1 << 20
 _MB = 1_000_000
 _MIN_SHARD, _MAX_SHARD = 4 * _MB, 48 * _MB
 _MIN_CHUNK, _MAX_CHUNK = 1 * _MB, 4 * _MB
+_DIGEST = re.compile("[0-9a-f]{64}")
 _SHARD_LIMIT = 2 * 1024 * _MB  # a task holds one shard in memory
 
 
@@ -341,19 +343,23 @@ def fingerprint(parts: dict[str, Any]) -> str:
 def differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     """Name what differs between a stored plan's parts and those asked for."""
     return [
-        f"{name} ({_brief_of(stored.get(name))} in the store, {_brief_of(asked.get(name))} asked)"
+        f"{name}{_values(stored.get(name), asked.get(name))}"
         for name in dict.fromkeys([*stored, *asked])
         if _plain(stored.get(name)) != _plain(asked.get(name))
     ]
 
 
+def _values(stored: Any, asked: Any) -> str:
+    """Return both values, unless they are digests, which say nothing to people."""
+    texts = [v if isinstance(v, str) else json.dumps(v) for v in (stored, asked)]
+    if any(_DIGEST.fullmatch(text) for text in texts):
+        return ""
+    short = [text if len(text) <= 160 else f"{text[:157]}..." for text in texts]
+    return f" ({short[0]} in the store, {short[1]} asked)"
+
+
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
-
-
-def _brief_of(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _check_names(arrays: tuple[ArraySpec, ...], labels: tuple[Label, ...]) -> None:

@@ -178,7 +178,7 @@ class Samples:
             import xarray
         except ImportError:
             raise OptionError("to_xarray needs xarray: pip install 'daskimg[xarray]'") from None
-        return xarray.open_zarr(self.url)
+        return xarray.open_zarr(self._committed.group.store)
 
 
 _BATCH = 256

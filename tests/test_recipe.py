@@ -143,6 +143,6 @@ def test_a_decoder_of_the_users_own_is_used_and_named(tmp_path, table, threads):
         scenes.build(table, tmp_path / "a.zarr", threads, recipe=recipe)
 
     good = table.drop(index=[5, 17])
-    samples = scenes.build(good, tmp_path / "a.zarr", threads, recipe=recipe)
+    samples = scenes.build(good, tmp_path / "b.zarr", threads, recipe=recipe)
     content = Path(table["path"][0]).read_bytes()
     np.testing.assert_array_equal(samples.image[0], eight_by_eight(content))

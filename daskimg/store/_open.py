@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daskimg.errors import StoreError
-from daskimg.fetch import open_folder
+from daskimg.fetch import is_url, open_folder
 from daskimg.store._commit import last_commit
 from daskimg.store._layout import FAILURES, ROWS
 from daskimg.store._records import ROWS_PER_FILE, rows_name, state_of
@@ -103,7 +104,9 @@ def open_committed(url: str) -> Committed:
 
     folder, commit = find_commit(url)
     try:
-        group = zarr.open_group(folder.url, mode="r", zarr_format=3)
+        # A path, not its text: zarr reads a # in text as the end of the path.
+        place = folder.url if is_url(folder.url) else Path(folder.url)
+        group = zarr.open_group(place, mode="r", zarr_format=3)
         attributes: Any = group.attrs["daskimg"]
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise StoreError(

@@ -1,0 +1,17 @@
+"""The only door to Dask: one partition a shard, retries, resume, commit, report."""
+
+from daskimg.build._cluster import ClusterOptions, connect
+from daskimg.build._report import Report, Tally
+from daskimg.build._run import build_store, check_trial
+from daskimg.build._standing import Standing, standing_of
+
+__all__ = [
+    "ClusterOptions",
+    "Report",
+    "Standing",
+    "Tally",
+    "build_store",
+    "check_trial",
+    "connect",
+    "standing_of",
+]

@@ -1,0 +1,189 @@
+"""Where tasks run: a local cluster, or a scheduler that is there already."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dask
+from dask.utils import parse_bytes
+from distributed import Client, LocalCluster
+
+from daskimg.errors import OptionError, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_MOST_THREADS = 8  # a worker process of more threads spends them waiting for the GIL
+_DASHBOARD = 8787
+_ENVIRON = "distributed.nanny.pre-spawn-environ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """Where tasks run.
+
+    Attributes
+    ----------
+    scheduler
+        Address of a scheduler, or a scheduler file; ``None`` starts a local cluster.
+    workers, threads
+        Worker processes of the local cluster, and threads of each; by default a thread a
+        core, in processes of up to 8 threads: Pillow and the kernels release the GIL.
+    memory_limit
+        Of each worker, as Dask writes it (``2GB``); ``auto`` shares the machine's memory.
+    processes
+        ``False`` runs the workers in this process: for debuggers and small tests.
+    dashboard
+        Whether the local cluster has a dashboard.
+    """
+
+    scheduler: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    memory_limit: str = "auto"
+    processes: bool = True
+    dashboard: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse counts below one, and limits that are none."""
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"--{name} must be at least 1, got {value}")
+        if self.memory_limit != "auto":
+            try:
+                parse_bytes(self.memory_limit)
+            except ValueError:
+                raise OptionError(
+                    f"--memory-limit must be a size, got {self.memory_limit!r}; try 2GB"
+                ) from None
+
+    def shape(self) -> tuple[int, int]:
+        """Return worker processes and threads of each.
+
+        >>> ClusterOptions(workers=3, threads=2).shape()
+        (3, 2)
+        """
+        cores = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+        cores = cores or 1
+        workers = self.workers or math.ceil(cores / (self.threads or _MOST_THREADS))
+        return workers, self.threads or max(1, cores // workers)
+
+
+@contextmanager
+def connect(options: ClusterOptions) -> Iterator[Client]:
+    """Yield a client of a scheduler; a local cluster lives as long as the context.
+
+    Raises
+    ------
+    StoppedError
+        If the scheduler does not answer.
+    """
+    with starting(options) as connected:
+        yield connected()
+
+
+@contextmanager
+def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
+    """Yield a function that returns the client: a local cluster starts in the meantime."""
+    if options.scheduler is not None:
+        with _client_of(options.scheduler) as client:
+            yield lambda: client
+        return
+    with (
+        # Sampling every thread's stack each 10 ms takes the GIL from the decoding threads.
+        dask.config.set({"distributed.worker.profile.enabled": False, _ENVIRON: _environment()}),
+        ThreadPoolExecutor(1) as starter,
+        ExitStack() as stack,
+    ):
+        cluster = starter.submit(_local_cluster, options)
+        # A client belongs to the context that made it: not to the starter's thread.
+        stack.callback(lambda: cluster.result().close())
+        yield lambda: stack.enter_context(_warm_client(cluster.result(), options))
+
+
+def _warm_client(cluster: LocalCluster, options: ClusterOptions) -> Client:
+    client = Client(cluster)
+    if options.processes:
+        client.run(_warm_up, wait=False)
+    return client
+
+
+async def _warm_up() -> None:  # a coroutine: the client does not wait for those
+    """Import in a worker what tasks need, while the client draws up its graph.
+
+    What is there by then lives as long as the worker: frozen, it is no more looked through
+    by each full garbage collection, which stops all threads.
+    """
+    import daskimg.task  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def _environment() -> dict[str, object]:
+    """Return what worker processes are started with: their allocator is to keep its pages.
+
+    Dask has glibc give back whatever is free, which for pictures means a page fault for
+    each 4 KiB of each one: a tenth of all time.
+    """
+    kept = {"MALLOC_TRIM_THRESHOLD_": 256 << 20, "MALLOC_MMAP_THRESHOLD_": 32 << 20}
+    return {**dask.config.get(_ENVIRON, {}), **kept}
+
+
+def _local_cluster(options: ClusterOptions) -> LocalCluster:
+    workers, threads = options.shape()
+    _shield_from_interrupts()
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=threads,
+        processes=options.processes,
+        memory_limit=options.memory_limit,
+        dashboard_address=_dashboard_address() if options.dashboard else None,
+        # Without a dashboard there still is an HTTP server, on 8787 unless told otherwise.
+        scheduler_kwargs={} if options.dashboard else {"dashboard_address": "127.0.0.1:0"},
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _shield_from_interrupts() -> None:
+    """Block Ctrl-C in this thread, and so in the threads and processes that it starts.
+
+    A terminal sends Ctrl-C to the workers too: they would end with a traceback in the middle
+    of the client's own message. Python handles signals in the main thread all the same.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # its start would unblock the signal again
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def _client_of(scheduler: str) -> Client:
+    try:
+        if Path(scheduler).is_file():
+            return Client(scheduler_file=scheduler, timeout=10)
+        return Client(scheduler, timeout=10)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise StoppedError(
+            f"no scheduler answers at {scheduler}: {error}; "
+            f"give an address like tcp://host:8786, or a scheduler file"
+        ) from error
+
+
+def _dashboard_address() -> str:
+    """Return Dask's usual port on this host, or any free one: Dask would warn."""
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", _DASHBOARD)) == 0
+    return f"127.0.0.1:{0 if taken else _DASHBOARD}"

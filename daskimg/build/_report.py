@@ -1,0 +1,148 @@
+"""What a run counts while it goes, and what it says at its end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts so far.
+
+    Attributes
+    ----------
+    total, done, failed
+        Samples of the store; of the finished shards; those of them that failed.
+    resumed
+        Samples of shards that were finished before this run.
+    shards
+        Finished shards.
+    reduced
+        Samples of sources with more than 8 bits a channel, of which the output keeps 8.
+    source_bytes, stored_bytes
+        Read from sources and put into shards, by this run.
+    seconds
+        Since the tasks were handed out.
+    reasons
+        Failed samples by reason.
+    """
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    resumed: int = 0
+    shards: int = 0
+    reduced: int = 0
+    source_bytes: int = 0
+    stored_bytes: int = 0
+    seconds: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def images_per_second(self) -> float:
+        """Samples built by this run, a second."""
+        return (self.done - self.resumed) / self.seconds if self.seconds > 0 else 0.0
+
+    def add(self, line: pd.DataFrame) -> None:
+        """Count a task's report."""
+        report = line.iloc[0]
+        samples = int(report["samples"])
+        self.done += samples
+        self.shards += 1
+        self.failed += int(report["failed"])
+        self.reduced += int(report["reduced"])
+        self.reasons.update(json.loads(report["reasons"]))
+        if report["resumed"]:
+            self.resumed += samples
+        else:
+            self.source_bytes += int(report["source_bytes"])
+            self.stored_bytes += int(report["stored_bytes"])
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did.
+
+    Attributes
+    ----------
+    url
+        The store.
+    outcome
+        ``committed``; ``unchanged`` (it was whole already); ``relabelled`` (label arrays
+        alone were written anew); ``refused`` (more than ``max_failed`` failed: finished, not
+        committed).
+    samples, failed, resumed, reduced
+        See ``Tally``.
+    source_bytes, stored_bytes
+        Read from sources and put into shards, by this run.
+    seconds, images_per_second
+        From the first task handed out to the last one back; samples built by this run.
+    reasons
+        Failed samples by reason, most frequent first.
+    """
+
+    url: str
+    outcome: str
+    samples: int
+    failed: int
+    resumed: int
+    reduced: int
+    source_bytes: int
+    stored_bytes: int
+    seconds: float
+    images_per_second: float
+    reasons: dict[str, int]
+
+    @classmethod
+    def of(cls, url: str, outcome: str, tally: Tally) -> Report:
+        """Return the report of what was counted."""
+        return cls(
+            url=url,
+            outcome=outcome,
+            samples=tally.total,
+            failed=tally.failed,
+            resumed=tally.resumed,
+            reduced=tally.reduced,
+            source_bytes=tally.source_bytes,
+            stored_bytes=tally.stored_bytes,
+            seconds=tally.seconds,
+            images_per_second=tally.images_per_second,
+            reasons=dict(tally.reasons.most_common()),
+        )
+
+    @property
+    def committed(self) -> bool:
+        """Whether the store can be read now."""
+        return self.outcome != "refused"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {**found, "images_per_second": round(self.images_per_second, 1)}
+
+    def lines(self) -> list[str]:
+        """Return the summary, for people."""
+        share = f" ({100 * self.failed / self.samples:.2f} %)" if self.failed else ""
+        found = [f"{self.outcome}: {self.samples:,} samples, {self.failed:,} failed{share}"]
+        found += [f"  {count:,} {reason}" for reason, count in self.reasons.items()]
+        if self.reduced:
+            found.append(
+                f"  {self.reduced:,} from 16-bit sources, reduced to 8 bits (--dtype keeps them)"
+            )
+        if self.resumed:
+            found.append(f"  {self.resumed:,} were finished before this run")
+        if self.samples > self.resumed and self.seconds:
+            found.append(
+                f"  {self.images_per_second:,.0f} images/s, {self.source_bytes / 1e6:,.1f} MB "
+                f"read, {self.stored_bytes / 1e6:,.1f} MB written in {self.seconds:,.1f} s"
+            )
+        return [*found, f"  {self.url}"]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())

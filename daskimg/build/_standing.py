@@ -1,0 +1,102 @@
+"""What stands at the store's address, and what a run may therefore do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from daskimg import fetch, store
+from daskimg.errors import StoreError, TransportError
+from daskimg.plan import differences
+
+if TYPE_CHECKING:
+    from daskimg.plan import Plan
+
+Step = Literal["begin", "resume", "check", "relabel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What was found at an address before the table was read.
+
+    Attributes
+    ----------
+    folder
+        The address, opened.
+    state
+        ``empty``, ``unfinished`` or ``committed``.
+    stored
+        The stored plan, unless it is empty.
+    """
+
+    folder: fetch.Folder
+    state: store.State
+    stored: store.StoredPlan | None
+
+    def step(self, plan: Plan) -> Step:
+        """Return what is to be done for ``plan``, or refuse what would mix two stores.
+
+        Raises
+        ------
+        StoreError
+            If the pixels would differ, naming what does.
+        """
+        if self.stored is None:
+            return "begin"
+        changed = differences(self.stored.pixels, plan.pixels())
+        if changed:
+            raise StoreError(_refusal(self.folder.url, self.stored, plan, changed))
+        if self.state == "unfinished":
+            return "resume"
+        return "relabel" if differences(self.stored.labels, plan.labels()) else "check"
+
+
+def standing_of(url: str, *, overwrite: bool = False) -> Standing:
+    """Look at an address before anything else is done.
+
+    Parameters
+    ----------
+    url
+        The store's.
+    overwrite
+        Whether a store of ours there may be deleted, once the run begins.
+
+    Raises
+    ------
+    StoreError
+        If it is not ours to write to.
+    """
+    if not url:
+        raise StoreError("the store's address is empty")
+    if not fetch.is_url(url) and Path(fetch.local_path(url)).is_file():
+        raise StoreError(f"{url} is a file; a store is a folder: try {url}.zarr")
+    folder = fetch.open_folder(url)
+    try:
+        state = store.state_of(folder)
+        if state == "foreign":
+            raise StoreError(
+                f"{url} holds other files ({_listed(folder.names())}) and no daskimg store; "
+                f"name a folder that is new or empty"
+            )
+        if state == "empty" or overwrite:
+            return Standing(folder, state, None)
+        return Standing(folder, state, store.read_plan(folder))
+    except (OSError, TransportError) as error:
+        raise StoreError(f"cannot read {url}: {error}") from error
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _refusal(url: str, stored: store.StoredPlan, plan: Plan, changed: list[str]) -> str:
+    advice = "use another address, or --overwrite"
+    if plan.facts.prefix_digest == stored.digest and plan.facts.rows > stored.rows:
+        more = plan.facts.rows - stored.rows
+        return (
+            f"{url} was planned for the first {stored.rows:,} rows of this table, which has "
+            f"{more:,} more now; build with --limit {stored.rows} to finish it, put the new rows "
+            f"into a store of their own, or --overwrite"
+        )
+    return f"{url} holds other pixels: {'; '.join(changed)}; {advice}"

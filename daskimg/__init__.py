@@ -22,6 +22,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 if TYPE_CHECKING:
     from daskimg import recipes
     from daskimg.build import ClusterOptions, Report, build_store
+    from daskimg.decode import Picture
     from daskimg.errors import (
         DaskimgError,
         ManifestError,
@@ -39,11 +40,21 @@ if TYPE_CHECKING:
     from daskimg.read import Batch, Samples, open_store
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
-    from daskimg.transforms import CenterCrop, Fit, Resize, Sample, Spec, Target, TargetSpec
+    from daskimg.transforms import (
+        CenterCrop,
+        Fit,
+        Resize,
+        Sample,
+        Spec,
+        Target,
+        TargetSpec,
+        Transform,
+    )
     from daskimg.verify import Verification, verify_store
 
 _ROOMS = {
     "build": ("ClusterOptions", "Report", "build_store"),
+    "decode": ("Picture",),
     "errors": (
         "DaskimgError",
         "ManifestError",
@@ -61,7 +72,16 @@ _ROOMS = {
     "read": ("Batch", "Samples", "open_store"),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
-    "transforms": ("CenterCrop", "Fit", "Resize", "Sample", "Spec", "Target", "TargetSpec"),
+    "transforms": (
+        "CenterCrop",
+        "Fit",
+        "Resize",
+        "Sample",
+        "Spec",
+        "Target",
+        "TargetSpec",
+        "Transform",
+    ),
     "verify": ("Verification", "verify_store"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -76,6 +96,7 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "OptionError",
+    "Picture",
     "Plan",
     "PlanError",
     "Recipe",
@@ -91,6 +112,7 @@ __all__ = [
     "StoreOptions",
     "Target",
     "TargetSpec",
+    "Transform",
     "TransformError",
     "TransportError",
     "Verification",

@@ -83,6 +83,7 @@ def recipe(name: str, size: tuple[int, int] | None, settings: tuple[str, ...]) -
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the ``daskimg`` command and return its exit status."""
+    sys.path.insert(0, "")  # as with python -m: modules of the current folder, for recipes
     return call(group, argv, "daskimg")
 
 

@@ -84,7 +84,7 @@ class TransportError(DaskimgError):
         self.message = message
 
     def __str__(self) -> str:
-        return f"cannot read {self.url}: {self.message}"
+        return f"cannot reach {self.url}: {self.message}"
 
 
 class TransformError(DaskimgError):

@@ -14,6 +14,9 @@ Resampling = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczo
 MAX_PIXELS = 178_956_970
 """Pixels above which Pillow refuses a picture by default: 2 * 1 GiB / 4 / 3."""
 
+MAX_BYTES = 1 << 30
+"""Bytes above which a source is not read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeOptions:
@@ -36,6 +39,8 @@ class DecodeOptions:
         Otherwise a JPEG may be decoded at a reduced scale, at least twice the size needed.
     max_pixels
         A picture whose header declares more is refused before memory is taken.
+    max_bytes
+        A source with more bytes is refused before it is read.
     """
 
     channels: int = 3
@@ -44,6 +49,7 @@ class DecodeOptions:
     window: tuple[float, float] | None = None
     exact: bool = False
     max_pixels: int = MAX_PIXELS
+    max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
         """Refuse what cannot be decoded to."""
@@ -55,18 +61,28 @@ class DecodeOptions:
             raise OptionError(
                 f"window must rise from low to high, got {self.window}; try (0, 4095)"
             )
-        if self.max_pixels < 1:
-            raise OptionError(
-                f"max_pixels must be at least 1, got {self.max_pixels}; try {MAX_PIXELS}"
-            )
+        whole("max_pixels", self.max_pixels, f"try {MAX_PIXELS}")
+        whole("max_bytes", self.max_bytes, f"try {MAX_BYTES}")
+        if not isinstance(self.exact, bool):
+            raise OptionError(f"exact must be true or false, got {self.exact!r}")
+
+
+def whole(name: str, value: object, advice: str) -> None:
+    """Refuse what is no whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}; {advice}")
 
 
 def colour(name: str, levels: tuple[int, ...]) -> None:
     """Refuse what is not three levels of 0 to 255."""
-    if len(levels) != 3 or not all(0 <= level <= 255 for level in levels):
+    if len(levels) != 3 or not all(_is_level(level) for level in levels):
         raise OptionError(
             f"{name} must be three levels of 0 to 255, got {list(levels)}; try [255, 255, 255]"
         )
+
+
+def _is_level(level: object) -> bool:
+    return isinstance(level, int) and 0 <= level <= 255
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -100,8 +116,8 @@ class StoreOptions:
         one_of("codec", self.codec, get_args(Codec))
         for name in ("shard_samples", "chunk_samples"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"{name} must be at least 1, got {value}")
+            if value is not None:
+                whole(name, value, "or leave it out")
         shard, chunk = self.shard_samples, self.chunk_samples
         if shard and chunk and shard % chunk:
             nearest = max(1, round(shard / chunk)) * chunk
@@ -121,13 +137,10 @@ class RunOptions:
         Fraction of samples that may fail before the store is refused its commit.
     overwrite
         Delete the daskimg store that stands at the address first.
-    max_source_bytes
-        A source with more bytes is a failed sample; ``fetch.MAX_SOURCE_BYTES`` by default.
     """
 
     max_failed: float = 0.01
     overwrite: bool = False
-    max_source_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
         """Refuse a fraction that is none."""
@@ -135,5 +148,3 @@ class RunOptions:
             raise OptionError(
                 f"max_failed is a fraction of 0 to 1, got {self.max_failed}; try 0.05 for 5 %"
             )
-        if self.max_source_bytes < 1:
-            raise OptionError(f"max_source_bytes must be at least 1, got {self.max_source_bytes}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskimg import fetch
 from daskimg.errors import OptionError, PlanError
 from daskimg.options import RunOptions, StoreOptions
 
@@ -86,6 +87,8 @@ class Brief:
     """All that a task needs to know: small, picklable, the same for every shard.
 
     Row ``r`` of the manifest becomes the samples ``r * parts`` to ``(r + 1) * parts``.
+    ``expected`` holds the sha256 of objects that are repaired, and must come out the same;
+    with ``retry``, finished shards in which files were missing are built again.
     """
 
     url: str
@@ -98,8 +101,9 @@ class Brief:
     arrays: tuple[ArraySpec, ...]
     labels: tuple[Label, ...]
     layout: Layout
-    max_source_bytes: int
     compiled: bool
+    expected: tuple[tuple[str, str], ...] = ()
+    retry: bool = False
 
     @property
     def sharded(self) -> tuple[ArraySpec, ...]:
@@ -171,13 +175,30 @@ class Plan:
         """Bytes that a task holds for its shard of all sharded arrays."""
         return self.layout.shard * sum(a.sample_bytes for a in self.arrays if a.sharded)
 
-    def brief(self, run: str, compile_from: int) -> Brief:
-        """Return what tasks are told; kernels pay from ``compile_from`` values on."""
-        values = self.samples * math.prod(self.arrays[0].shape)
+    @property
+    def root(self) -> str:
+        """What relative paths are relative to, from wherever a worker runs."""
+        root = self.manifest.root
+        return root if fetch.is_url(root) else fetch.open_folder(root or ".").url
+
+    @property
+    def values(self) -> int:
+        """Number of values of the image array."""
+        return self.samples * math.prod(self.arrays[0].shape)
+
+    def brief(
+        self,
+        run: str,
+        *,
+        expected: dict[str, str] | None = None,
+        compiled: bool = False,
+        retry: bool = False,
+    ) -> Brief:
+        """Return what the tasks of a run are told."""
         return Brief(
             url=self.url,
             run=run,
-            root=self.manifest.root,
+            root=self.root,
             bytes_column=self.manifest.bytes_column,
             rows=self.facts.rows,
             parts=self.parts,
@@ -185,8 +206,9 @@ class Plan:
             arrays=self.arrays,
             labels=self.facts.labels,
             layout=self.layout,
-            max_source_bytes=self.options.max_source_bytes,
-            compiled=values >= compile_from,
+            compiled=compiled,
+            expected=tuple(sorted((expected or {}).items())),
+            retry=retry,
         )
 
     def pixels(self) -> dict[str, Any]:
@@ -201,14 +223,13 @@ class Plan:
             "recipe": recipe,
             "custom code": self.recipe.sources(),
             "decoder": self.recipe.versions(),
-            "limit": self.samples if self.manifest.limit else None,
             "shard samples": self.layout.shard,
             "chunk samples": self.layout.chunk,
             "codec": self.layout.codec,
         }
 
     def labels(self) -> dict[str, Any]:
-        """Return, by name, everything that the label arrays depend on."""
+        """Return, by name, everything that the label arrays and the rows table depend on."""
         return {
             "labels": [label.to_json() for label in self.facts.labels],
             "columns": dict(self.facts.columns),
@@ -293,8 +314,10 @@ def plan_store(
     if layout.shard * sharded > _SHARD_LIMIT:
         raise PlanError(
             f"a shard of {layout.shard:,} samples is {_megabytes(layout.shard * sharded)}, and a "
-            f"task holds it whole; the limit is {_megabytes(_SHARD_LIMIT)}: lower --shard-samples"
+            f"task holds it whole; the limit is {_megabytes(_SHARD_LIMIT)}: lower --shard-samples "
+            f"or --size"
         )
+    url = fetch.open_folder(url).url  # absolute: a worker may run in another folder
     return Plan(
         url, manifest, facts, recipe, arrays, layout, len(outputs), options or RunOptions()
     )
@@ -342,30 +365,48 @@ def fingerprint(parts: dict[str, Any]) -> str:
 
 def differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     """Name what differs between a stored plan's parts and those asked for."""
+    before, after = dict(_leaves(stored)), dict(_leaves(asked))
     return [
-        f"{name}{_values(stored.get(name), asked.get(name))}"
-        for name in dict.fromkeys([*stored, *asked])
-        if _plain(stored.get(name)) != _plain(asked.get(name))
+        f"{name}{_values(before.get(name), after.get(name))}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
     ]
 
 
-def _values(stored: Any, asked: Any) -> str:
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted name and the text of everything in nested dicts and lists."""
+    if isinstance(value, dict):
+        inner = ((str(key), item) for key, item in value.items())
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        inner = ((str(item.get("name", i)), item) for i, item in enumerate(value))
+    else:
+        yield name, value if isinstance(value, str) else json.dumps(value)
+        return
+    for key, item in inner:
+        yield from _leaves(item, f"{name}.{key}" if name else key)
+
+
+def _values(stored: str | None, asked: str | None) -> str:
     """Return both values, unless they are digests, which say nothing to people."""
-    texts = [v if isinstance(v, str) else json.dumps(v) for v in (stored, asked)]
-    if any(_DIGEST.fullmatch(text) for text in texts):
+    if any(_DIGEST.fullmatch(text or "") for text in (stored, asked)):
         return ""
-    short = [text if len(text) <= 160 else f"{text[:157]}..." for text in texts]
-    return f" ({short[0]} in the store, {short[1]} asked)"
+    return f" ({_shown(stored)} in the store, {_shown(asked)} asked)"
 
 
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+def _shown(text: str | None) -> str:
+    return "nothing" if text is None else text if len(text) <= 160 else f"{text[:157]}..."
+
+
+_TAKEN = {"row", "part", "status", "label", "daskimg"}
 
 
 def _check_names(arrays: tuple[ArraySpec, ...], labels: tuple[Label, ...]) -> None:
-    taken = {array.name for array in arrays}
+    names = [array.name for array in arrays]
+    for name in names:
+        if name in _TAKEN or names.count(name) > 1:
+            raise PlanError(f"the recipe makes a target {name!r}, which the store has; rename it")
     for label in labels:
-        if label.array in taken:
+        if label.array in names:
             raise OptionError(
                 f"the label column {label.column!r} has the name of an array of the recipe; "
                 f"rename it in the table"

@@ -69,8 +69,9 @@ class Recipe:
                 raise OptionError(
                     f"{step!r} is not a transform: it needs resolve(spec) and __call__(sample)"
                 )
-        if not 0 <= self.seed < 2**64:
-            raise OptionError(f"seed must be of 0 to 2**64 - 1, got {self.seed}")
+        seed: object = self.seed  # TOML may hold anything
+        if not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise OptionError(f"seed must be a whole number of 0 to 2**64 - 1, got {self.seed!r}")
 
     def outputs(self) -> tuple[Spec, ...]:
         """Return the spec of each sample that a row becomes.
@@ -162,12 +163,16 @@ class Recipe:
             Naming the key that is unknown or out of range.
         """
         _refuse_unknown("recipe", given, ("seed", "decode", "decoder", "transform"))
-        steps = given.get("transform", [])
+        steps, decode = given.get("transform", []), given.get("decode", {})
+        if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+            raise OptionError("transform must be a list of tables; write [[transform]]")
+        if not isinstance(decode, dict):
+            raise OptionError(f"decode must be a table, got {decode!r}; write [decode]")
         return cls(
             tuple(_transform_from(step) for step in steps),
-            _made(DecodeOptions, "decode", given.get("decode", {})),
-            _imported(given["decoder"]) if "decoder" in given else None,
-            int(given.get("seed", 0)),
+            _made(DecodeOptions, "decode", decode),
+            _imported(str(given["decoder"])) if "decoder" in given else None,
+            given.get("seed", 0),
         )
 
     def changed(self, **decode: Any) -> Recipe:
@@ -199,7 +204,7 @@ def _transform_from(step: Mapping[str, Any]) -> Transform:
 
 def _stepped(step: Transform, sample: Sample, row: Row) -> list[Sample]:
     try:
-        return step(sample)
+        return list(step(sample))
     except Exception as error:
         raise _bug(step, row, error) from error
 
@@ -227,8 +232,9 @@ def _made(kind: type[Any], name: str, values: Mapping[str, Any]) -> Any:
     try:
         return kind(**frozen)
     except TypeError as error:
-        needed = [f.name for f in fields(kind) if f.name not in frozen]
-        raise OptionError(f"{name} cannot be made of {frozen}; it also takes {needed}") from error
+        missing = [f.name for f in fields(kind) if f.name not in frozen]
+        hint = f"; it also takes {', '.join(missing)}" if missing else f": {error}"
+        raise OptionError(f"{name} cannot be made of {frozen}{hint}") from error
 
 
 def _refuse_unknown(what: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from daskimg.build import ClusterOptions, Report, Standing
+    from daskimg.build import ClusterOptions, Report, Standing, Tally
     from daskimg.plan import Plan
     from daskimg.progress import Watcher
     from daskimg.recipe import Recipe
@@ -47,7 +47,7 @@ class Interrupted(BaseException):
     """A signal asked the run to stop; no ``except Exception`` on its way may keep it."""
 
 
-class Size(click.ParamType[tuple[int, int]]):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
     """A height and a width: ``64`` or ``48x64``."""
 
     name = "N|HxW"
@@ -58,9 +58,9 @@ class Size(click.ParamType[tuple[int, int]]):
         """Return (height, width)."""
         if isinstance(value, tuple):
             return value
-        height, _, width = str(value).lower().partition("x")
+        height, x, width = str(value).lower().partition("x")
         try:
-            return int(height), int(width or height)
+            return int(height), int(width if x else height)
         except ValueError:
             self.fail(f"{value!r} is no size; try 64, or 48x64 for height x width", param, ctx)
 
@@ -98,7 +98,9 @@ Exit status
 )  # fmt: skip
 @click.option("--key", metavar="C", help="Column that names a row. Default: path and occurrence.")
 @click.option("--root", metavar="URL", help="What relative paths are relative to.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after so many samples.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Take the first N samples only."
+)
 @click.option("--recipe", default="resize", metavar="NAME|FILE.toml", show_default=True,
               help="resize, center-crop, fit, or a TOML file.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
@@ -144,6 +146,7 @@ class _Command:
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
         self._loud = not given["quiet"]
+        self._tally: Tally | None = None
 
     def run(self) -> int:
         try:
@@ -151,7 +154,7 @@ class _Command:
         except DaskimgError as error:
             return self._failed(error, exit_of(error))
         except Interrupted:
-            return self._failed(StoppedError(_STOPPED_LINE), STOPPED)
+            return self._failed(StoppedError(f"{_STOPPED_LINE}{self._progress()}"), STOPPED)
 
     def _run(self) -> int:
         from daskimg.build import standing_of
@@ -223,12 +226,13 @@ class _Command:
         return ClusterOptions(**{name: given[name] for name in names})
 
     def _announce(self, plan: Plan, standing: Standing) -> None:
-        if plan.options.overwrite and standing.state != "empty":
-            from daskimg.store import read_plan
+        from daskimg.store import last_commit
 
-            stored = read_plan(standing.folder)
-            size = sum(standing.folder.sizes().values())
-            self._say(f"overwriting {stored.samples:,} samples, {size / 1e6:,.1f} MB: {plan.url}")
+        if plan.options.overwrite and standing.state != "empty":
+            sizes = standing.folder.sizes()
+            commit = last_commit(standing.folder)
+            what = f"{commit.samples:,} samples" if commit else "an unfinished store"
+            self._say(f"overwriting {what}, {sum(sizes.values()) / 1e6:,.1f} MB: {plan.url}")
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
         from daskimg.build import build_store
@@ -239,7 +243,11 @@ class _Command:
                 self._say(f"dashboard: {client.dashboard_link}")
                 watcher.start()
 
-            report = build_store(plan, cluster=cluster, on_tally=watcher, on_client=begin)
+            def count(tally: Tally) -> None:
+                self._tally = tally
+                watcher(tally)
+
+            report = build_store(plan, cluster=cluster, on_tally=count, on_client=begin)
         return self._finished(report, plan)
 
     def _finished(self, report: Report, plan: Plan) -> int:
@@ -280,6 +288,10 @@ class _Command:
         else:
             click.echo("\n".join(f"{name:>14}  {text}" for name, text in lines))
         return COMMITTED
+
+    def _progress(self) -> str:
+        tally = self._tally
+        return f" ({tally.done:,} of {tally.total:,} samples are finished)" if tally else ""
 
     def _say(self, line: str) -> None:
         if self._loud:
@@ -325,10 +337,11 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
         except DaskimgError as error:
             click.echo(f"daskimg: {error}", err=True)
             return exit_of(error)
-        except BaseException:  # whatever a cluster says that was stopped in its tracks
-            if not signals.stopped:
-                raise
-            click.echo(f"daskimg: {_STOPPED_LINE}", err=True)
+        except BaseException as error:  # also what a cluster says that was stopped in its tracks
+            if "--debug" in (argv if argv is not None else sys.argv):
+                traceback.print_exc()
+            unexpected = f"{type(error).__name__}: {error} (--debug shows where)"
+            click.echo(f"daskimg: {_STOPPED_LINE if signals.stopped else unexpected}", err=True)
             return STOPPED
     return int(code or 0)
 

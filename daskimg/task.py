@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from daskimg import fetch, store
-from daskimg.errors import SampleError, StoreError
+from daskimg.errors import SampleError, StoreError, TransformError
 from daskimg.manifest import read_pictures
 from daskimg.recipe import Row
 from daskimg.statistics import ChannelSums, channel_sums
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskimg.decode import Source
-    from daskimg.plan import Brief, Plan
+    from daskimg.plan import ArraySpec, Brief, Plan
     from daskimg.transforms import Sample
 
 REPORT = pd.DataFrame(
@@ -92,6 +92,8 @@ def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
     shard = int(rows["shard"].iloc[0])
     folder = fetch.open_folder(brief.url)
     entry = store.find_entry(folder, shard)
+    if entry and brief.retry and {"missing", "unreadable"} & set(entry.reasons):
+        entry = None  # the root has changed since: they may be there now
     resumed = entry is not None
     if entry is None:
         entry = _Work(brief, shard).run(rows, folder)
@@ -129,11 +131,14 @@ class _Work:
     def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
         paths = rows["path"].tolist()
         numbers = rows["row"].tolist()
+        if numbers != list(range(*self._brief.rows_of(self._start, self._stop))):
+            raise StoreError(f"shard {self._shard} was handed other rows than its own")
         contents = read_contents(rows, self._brief)
         for number, path, content in zip(numbers, paths, contents, strict=True):
             self._build(Row(number, path), content)
         objects = self._put(folder)
         entry = self._entry(objects)
+        self._check_run(folder)
         store.write_entry(folder, entry, self._lines.table())
         return entry
 
@@ -162,13 +167,20 @@ class _Work:
         self._lines.made(place, sample, source)
 
     def _put(self, folder: fetch.Folder) -> dict[str, tuple[int, str]]:
+        expected = dict(self._brief.expected)
         objects = {}
         for spec in self._brief.sharded:
             name = store.chunk_name(spec.name, self._shard, 1 + len(spec.shape))
             content = self._buffers[spec.name].finish()
+            size, digest = store.stamp(content)
+            if expected.get(name, digest) != digest:
+                raise StoreError(
+                    f"{name} comes out otherwise than it was committed: its sources have changed "
+                    f"or are gone; bring them back, or build anew with --overwrite"
+                )
             self._check_run(folder)
             folder.put(name, content)
-            objects[name] = len(content), store.content_hash(content)
+            objects[name] = size, digest
         return objects
 
     def _check_run(self, folder: fetch.Folder) -> None:
@@ -270,23 +282,40 @@ def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[bytes | SampleEr
     """Yield what each row points at, in order: bytes, or what is wrong with the file."""
     if brief.bytes_column is not None:
         found = read_pictures(rows, brief.bytes_column)
-        return (fetch.limited(content, brief.max_source_bytes) for content in found)
+        return (fetch.limited(content, brief.recipe.decode.max_bytes) for content in found)
     paths = rows["path"].tolist()
     places = (fetch.join(brief.root, path) if path else "" for path in paths)
-    return fetch.read_ahead(places, brief.max_source_bytes)
+    return fetch.read_ahead(places, brief.recipe.decode.max_bytes)
 
 
 def make_samples(brief: Brief, row: Row, content: bytes) -> tuple[list[Sample], Source]:
-    """Return a picture's samples, checked to be as many and as large as was planned."""
+    """Return a picture's samples, checked to be what the recipe's ``resolve`` promised."""
     samples, source = brief.recipe.apply(content, row)
-    image = brief.arrays[0]
-    shapes = {(s.image.height, s.image.width, s.image.channels) for s in samples}
-    if len(samples) != brief.parts or shapes - {image.shape}:
-        raise StoreError(
-            f"the recipe made {len(samples)} samples of {sorted(shapes)} of row {row.number} "
-            f"({row.path}); its resolve() promised {brief.parts} of {image.shape}"
-        )
+    if len(samples) != brief.parts:
+        raise _broken_promise(row, f"{len(samples)} samples, and promised {brief.parts}")
+    for sample in samples:
+        for spec in brief.arrays:
+            found = _made_of(sample, spec)
+            if found != (spec.shape, spec.dtype):
+                raise _broken_promise(
+                    row, f"{spec.name} of {found}, and promised {(spec.shape, spec.dtype)}"
+                )
     return samples, source
+
+
+def _made_of(sample: Sample, spec: ArraySpec) -> tuple[tuple[int, ...], str] | None:
+    """Return the shape and dtype of what a sample has for an array."""
+    if spec.name == "image":
+        image = sample.image
+        return (image.height, image.width, image.channels), image.dtype
+    if spec.name == "affine":
+        return sample.affine.shape, spec.dtype  # computed in float64, stored in float32
+    target = sample.targets.get(spec.name)
+    return None if target is None else (target.array.shape, target.array.dtype.name)
+
+
+def _broken_promise(row: Row, made: str) -> TransformError:
+    return TransformError("the recipe", row.number, row.path, f"it made {made}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +328,8 @@ class Trial:
         Rows tried; rows that failed.
     source_bytes
         Bytes of those that worked.
-    first
-        The first resolved path, for advice.
+    first, message
+        The first resolved path, and the first failure's message, for advice.
     reasons
         Failures by reason.
     """
@@ -309,6 +338,7 @@ class Trial:
     failed: int
     source_bytes: int
     first: str
+    message: str
     reasons: dict[str, int] = field(default_factory=dict)
 
 
@@ -327,9 +357,10 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
     TransportError, TransformError
         As a task would.
     """
-    brief = plan.brief(run="", compile_from=1 << 62)
+    brief = plan.brief(run="")
     rows = plan.facts.sample
     tried = source_bytes = 0
+    message = ""
     reasons: Counter[str] = Counter()
     contents = read_contents(rows, brief)
     for number, path, content in zip(rows["row"], rows["path"], contents, strict=True):
@@ -338,6 +369,7 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
             source_bytes += len(_attempt(brief, Row(int(number), path), content))
         except SampleError as error:
             reasons[error.reason] += 1
+            message = message or error.message
             continue
         if not thorough:
             break
@@ -347,6 +379,7 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
         failed=reasons.total(),
         source_bytes=source_bytes,
         first=plan.manifest.resolve(first) if first else "(an empty cell)",
+        message=message,
         reasons=dict(reasons.most_common()),
     )
 

@@ -35,7 +35,7 @@ import numpy as np
 
 from daskimg.decode import Picture
 from daskimg.errors import OptionError, PlanError
-from daskimg.options import DType, Resampling, colour, one_of
+from daskimg.options import DType, Resampling, colour, one_of, whole
 
 if TYPE_CHECKING:
     from typing import Any
@@ -326,10 +326,8 @@ def _whole(length: float) -> int:
 
 
 def _check_placed(step: Resize | CenterCrop | Fit) -> None:
-    if step.height < 1 or step.width < 1:
-        raise OptionError(
-            f"size must be at least 1x1, got {step.height}x{step.width}; try --size 64 or 64x48"
-        )
+    for name in ("height", "width"):
+        whole(name, getattr(step, name), "try --size 64, or 64x48 for height x width")
     one_of("method", step.method, get_args(Resampling))
 
 

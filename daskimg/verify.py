@@ -9,7 +9,6 @@ import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError, SampleError
-from daskimg.fetch import MAX_SOURCE_BYTES
 from daskimg.plan import Brief, Layout, arrays_of
 from daskimg.recipe import Recipe, Row
 from daskimg.task import make_samples, read_contents
@@ -60,7 +59,7 @@ def verify_store(url: str, *, rows: int = 0, root: str | None = None) -> Verific
     if rows < 0:
         raise OptionError(f"--rows must be at least 0, got {rows}")
     folder, commit = store.find_commit(url)
-    found = [f"{name} {fault}" for name, fault in store.findings(folder)]
+    found = [f"{name} {fault}" for name, fault in store.findings(folder, commit)]
     found += _unlisted(folder, commit)
     recomputed = 0
     if not found:  # counts of damaged arrays would only repeat the above
@@ -82,7 +81,7 @@ def _counts(committed: store.Committed) -> Iterator[str]:
     """Compare the counts that the store gives in several places."""
     status: np.ndarray = np.asarray(committed.group["status"][...])  # type: ignore[index]
     failed = int((status == store.FAILED).sum())
-    commit, lines, rows = committed.commit, committed.failures(), committed.rows()
+    commit, lines = committed.commit, committed.failures()
     pairs = [
         ("samples in the status array", len(status), commit.samples),
         (
@@ -92,7 +91,7 @@ def _counts(committed: store.Committed) -> Iterator[str]:
         ),
         ("failed samples in the status array", failed, commit.failed),
         ("lines of the failures table", len(lines), commit.failed),
-        ("samples of the rows table", int(np.sum(rows["samples"].to_numpy())), commit.samples),
+        ("samples of the rows table", committed.counted_samples(), commit.samples),
     ]
     for what, found, wanted in pairs:
         if found != wanted:
@@ -160,6 +159,5 @@ def _brief(committed: store.Committed, root: str | None) -> Brief:
         layout=Layout(
             stored.samples, pixels["shard samples"], pixels["chunk samples"], pixels["codec"]
         ),
-        max_source_bytes=MAX_SOURCE_BYTES,
         compiled=False,
     )

@@ -137,7 +137,7 @@ def test_an_unreachable_server_is_no_bad_picture(no_waiting):
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/a.jpg"
 
-        with pytest.raises(TransportError, match="cannot read http"):
+        with pytest.raises(TransportError, match="cannot reach http"):
             fetch.read(url)
 
     assert len(no_waiting) == 4

@@ -12,7 +12,7 @@ def test_the_quickstart_runs_as_it_stands(tmp_path, monkeypatch, capsys, threads
     (tmp_path / "notebooks").symlink_to(scenes.ROOT / "notebooks")
 
     with threads.as_current():
-        exec(compile(BLOCKS[0], "README.md", "exec"), {})
+        exec(compile(BLOCKS[0], "README.md", "exec"), {"__name__": "__main__"})
 
     assert "committed: 48 samples, 0 failed" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import daskimg
 from daskimg import recipes
 from daskimg.errors import OptionError, PlanError, TransformError
 from daskimg.recipe import Recipe, Row
-from daskimg.transforms import Resize
+from daskimg.transforms import Resize, Target, TargetSpec
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,6 @@ class Twice:
         return [spec, spec]
 
     def __call__(self, sample):
-        from dataclasses import replace
-
         from daskimg.decode import Picture
 
         turned = Picture.from_array(np.ascontiguousarray(sample.image.array()[::-1]))
@@ -100,6 +98,9 @@ def test_settings_change_fields():
         (lambda: Recipe.from_dict({"transform": [{"name": "blur"}]}), "no transform is called"),
         (lambda: Recipe.from_dict({"transform": [{"name": "resize"}]}), "height"),
         (lambda: Recipe.from_dict({"colour": 1}), "no field 'colour'"),
+        (lambda: Recipe.from_dict({"transform": {"name": "fit"}}), "write ..transform.."),
+        (lambda: Recipe.from_dict({"seed": "x"}), "seed must be a whole number"),
+        (lambda: recipes.resize(10.5), "whole number of at least 1, got 10.5"),
         (lambda: Recipe.from_dict({"decoder": "nowhere:f"}), "cannot import"),
     ],
 )  # fmt: skip
@@ -118,6 +119,31 @@ def test_a_bug_is_not_mistaken_for_a_broken_picture(table):
 
     with pytest.raises(TransformError, match=r"Buggy failed on row 7 \(a.jpg\): ZeroDivision"):
         Recipe((Buggy(),)).apply(content, Row(7, "a.jpg"))
+
+
+@dataclass(frozen=True)
+class Liar:
+    """Promises a target and what it is, and makes another one, or none."""
+
+    made: tuple = ()
+
+    def resolve(self, spec):
+        target = TargetSpec("age", "values", ("year",), (4,), "float32")
+        return [replace(spec, targets=(target,))]
+
+    def __call__(self, sample):
+        return [replace(sample, targets={k: Target("values", v) for k, v in self.made})]
+
+
+@pytest.mark.parametrize(
+    "made", [(), (("age", np.zeros(1, np.float32)),), (("age", np.zeros(4)),)],
+    ids=["none", "another shape", "another dtype"],
+)  # fmt: skip
+def test_a_broken_promise_names_the_row(table, tmp_path, threads, made):
+    recipe = Recipe((Resize(8, 8), Liar(made)))
+
+    with pytest.raises(TransformError, match=r"row 0 .*it made age of .* promised"):
+        scenes.build(table, tmp_path / "a.zarr", threads, recipe=recipe)
 
 
 def test_one_row_may_become_several_samples(tmp_path, table, threads):

@@ -13,7 +13,7 @@ import pytest
 import scenes
 
 import daskimg
-from daskimg import cli, run
+from daskimg import cli, fetch, run, store
 
 ORDINARY = ["--size", "16", "--max-failed", "1", "--workers", "1", "--threads", "2"]
 
@@ -151,7 +151,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(labels, tmp_path, capsys):
         (["TABLE", "OUT", "--path-column", "pth"], "pth.*path"),
         (["TABLE", "OUT", "--label", "lable"], "lable.*label"),
         (["TABLE", "OUT", "--label", "label:colour"], "class.*int.*float.*multi"),
-        (["TABLE", "OUT", "--size", "0"], "at least 1x1, got 0x0"),
+        (["TABLE", "OUT", "--size", "0"], "height must be a whole number of at least 1, got 0"),
+        (["TABLE", "OUT", "--size", "64x"], "'64x' is no size"),
+        (["TABLE", "s3://bucket/out.zarr"], "cannot open s3://bucket/out.zarr: .*s3fs"),
+        (["foo://bucket/a.csv", "OUT"], "cannot open foo://bucket/a.csv"),
+        (["TABLE", "OUT", "--scheduler", "nonsense"], "no scheduler answers at nonsense"),
+        (["TABLE", "OUT", "--set", "resize.height=abc"], "whole number of at least 1, got 'abc'"),
+        (["TABLE", "OUT", "--max-pixels", "10"], "38 pixels"),
         (["TABLE", "OUT", "--size", "big"], "'big' is no size"),
         (["TABLE", "OUT", "--shard-samples", "100", "--chunk-samples", "32"], "try 96"),
         (["TABLE", "OUT", "--recipe", "rezise"], "Did you mean resize"),
@@ -319,3 +325,101 @@ def test_one_label_column_may_have_several_companions(table, tmp_path, threads):
 
     np.testing.assert_allclose(samples.array("price"), table["price"], rtol=1e-6)
     assert samples.attributes["columns"]["price"] == ["price", "float"]
+
+
+def test_a_relabelling_that_is_refused_leaves_the_old_labels_whole(table, tmp_path, threads):
+    url = tmp_path / "a.zarr"
+    scenes.build(table, url, threads, max_failed=1)
+    before = scenes.objects(url)
+    other = table.assign(label="yak")
+
+    report = daskimg.build_store(scenes.plan(other, url, max_failed=0), client=threads)
+
+    assert (report.outcome, report.committed) == ("refused", False)
+    staged = {n: c for n, c in scenes.objects(url).items() if "/input/" not in n}
+    assert staged == before
+    assert daskimg.verify_store(str(url)).findings == ()
+
+
+def test_a_label_that_is_dropped_leaves_no_array_behind(table, tmp_path, threads):
+    url = tmp_path / "a.zarr"
+    both = daskimg.read_manifest(table, labels=["label", "price"])
+    scenes.build(both, url, threads, max_failed=1)
+
+    one = daskimg.read_manifest(table, labels=["label"])
+    daskimg.build_store(scenes.plan(one, url, max_failed=1), client=threads)
+
+    assert not (url / "price").exists()
+    assert daskimg.verify_store(str(url)).findings == ()
+
+
+def test_overwriting_leaves_other_peoples_files_alone(table, tmp_path, threads):
+    url = tmp_path / "a.zarr"
+    scenes.build(table, url, threads, max_failed=1)
+    (url / "notes.txt").write_text("mine")
+    (url / "drafts").mkdir()
+
+    plan = scenes.plan(table, url, size=8, max_failed=1, overwrite=True)
+    daskimg.build_store(plan, client=threads)
+
+    assert (url / "notes.txt").read_text() == "mine"
+    assert (url / "drafts").is_dir()
+    assert daskimg.open_store(str(url)).image.shape[1] == 8
+
+
+def test_a_repair_that_would_come_out_otherwise_writes_nothing(pictures, tmp_path, threads):
+    import shutil
+
+    shutil.copytree(pictures[0], tmp_path / "in")
+    table = scenes.table_of(tmp_path / "in", pictures[1])
+    url = tmp_path / "a.zarr"
+    scenes.build(table, url, threads, shard=8, chunk=4, max_failed=1)
+    shard = url / "image/c/1/0/0/0"
+    damaged = b"\0" + shard.read_bytes()[1:]
+    shard.write_bytes(damaged)
+    scenes.picture(77).save(tmp_path / "in" / "p0009.png")
+    plan = scenes.plan(table, url, shard=8, chunk=4, max_failed=1)
+
+    with pytest.raises(daskimg.StoppedError, match=r"sources have changed or are gone"):
+        daskimg.build_store(plan, client=threads)
+
+    assert shard.read_bytes() == damaged
+    shutil.copy(pictures[0] / "p0009.png", tmp_path / "in" / "p0009.png")
+    assert daskimg.build_store(plan, client=threads).outcome == "repaired"
+    assert daskimg.verify_store(str(url), rows=5).findings == ()
+
+
+@pytest.mark.parametrize("content", ["", '{"schema": 1, "number": 1'], ids=["empty", "torn"])
+def test_a_damaged_commit_is_followed_by_a_good_one(table, tmp_path, threads, content):
+    url = tmp_path / "a.zarr"
+    scenes.build(table, url, threads, max_failed=1)
+    (url / "daskimg/records/commits/000001.json").write_text(content)
+
+    report = daskimg.build_store(scenes.plan(table, url, max_failed=1), client=threads)
+
+    assert (report.outcome, report.resumed) == ("committed", 40)
+    assert daskimg.open_store(str(url)).attributes["commit"] == 2
+    assert daskimg.verify_store(str(url)).findings == ()
+
+
+def test_the_advice_on_appended_rows_works(labels, table, tmp_path, threads):
+    url = tmp_path / "a.zarr"
+    scenes.build(daskimg.read_manifest(str(labels)), url, threads, max_failed=1)
+    pd.concat([table, table[:2]]).to_csv(labels, index=False)
+
+    first = daskimg.read_manifest(str(labels), limit=40)
+
+    assert daskimg.build_store(scenes.plan(first, url), client=threads).outcome == "unchanged"
+
+
+def test_what_a_killed_writer_left_is_swept_away(table, tmp_path, threads):
+    url = tmp_path / "a.zarr"
+    (url / "image/c/0/0/0").mkdir(parents=True)
+    (url / "image/c/0/0/0/.daskimg-0123").write_bytes(b"half")
+    (url / "daskimg/records").mkdir(parents=True)
+    plan = scenes.plan(table, url, max_failed=1)
+    store.create_plan(fetch.open_folder(str(url)), plan)
+
+    daskimg.build_store(plan, client=threads)
+
+    assert not list(url.rglob(".daskimg-*"))

@@ -51,10 +51,8 @@ def test_any_flipped_bit_and_any_missing_object_is_a_finding(copy, name):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
-    try:
-        found = findings(copy)
-    except daskimg.StoreError as error:  # a plan that is no JSON any more says so itself
-        found = (str(error),)
+    found = findings(copy)
+
     assert any(name in line for line in found)
 
     path.unlink()

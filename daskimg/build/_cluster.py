@@ -5,21 +5,22 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dask
+from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
-from daskimg.errors import OptionError, StoppedError
+from daskimg.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,10 +76,7 @@ class ClusterOptions:
         >>> ClusterOptions(workers=3, threads=2).shape()
         (3, 2)
         """
-        cores = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
-        cores = cores or 1
+        cores = int(CPU_COUNT)  # affinity and containers' limits are reckoned in
         workers = self.workers or math.ceil(cores / (self.threads or _MOST_THREADS))
         return workers, self.threads or max(1, cores // workers)
 
@@ -89,7 +87,7 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
 
     Raises
     ------
-    StoppedError
+    OptionError
         If the scheduler does not answer.
     """
     with starting(options) as connected:
@@ -128,8 +126,8 @@ async def _warm_up() -> None:  # a coroutine: the client does not wait for those
     What is there by then lives as long as the worker: frozen, it is no more looked through
     by each full garbage collection, which stops all threads.
     """
-    import daskimg.task  # noqa: F401
-
+    for name in ("dask.dataframe", "daskimg.task"):
+        import_module(name)
     gc.collect()
     gc.freeze()
 
@@ -175,10 +173,10 @@ def _client_of(scheduler: str) -> Client:
         if Path(scheduler).is_file():
             return Client(scheduler_file=scheduler, timeout=10)
         return Client(scheduler, timeout=10)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise StoppedError(
-            f"no scheduler answers at {scheduler}: {error}; "
-            f"give an address like tcp://host:8786, or a scheduler file"
+    except Exception as error:  # a file of anything, an address of anything
+        raise OptionError(
+            f"no scheduler answers at {scheduler} ({error}); give an address like "
+            f"tcp://host:8786, or the name of a scheduler file"
         ) from error
 
 

@@ -74,9 +74,9 @@ class Report:
     url
         The store.
     outcome
-        ``committed``; ``unchanged`` (it was whole already); ``relabelled`` (label arrays
-        alone were written anew); ``refused`` (more than ``max_failed`` failed: finished, not
-        committed).
+        ``committed``; ``unchanged`` (it was whole already); ``repaired`` (damaged objects were
+        built again); ``relabelled`` (label arrays alone were written anew); ``refused`` (more
+        than ``max_failed`` failed: finished, not committed).
     samples, failed, resumed, reduced
         See ``Tally``.
     source_bytes, stored_bytes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -14,7 +13,14 @@ from daskimg import store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._report import Report, Tally
 from daskimg.build._standing import standing_of
-from daskimg.errors import DaskimgError, PlanError, StoppedError, StoreError
+from daskimg.errors import (
+    DaskimgError,
+    ManifestError,
+    PlanError,
+    StoppedError,
+    StoreError,
+    TransportError,
+)
 from daskimg.fetch import open_folder
 from daskimg.statistics import COMPILE_PAYS
 from daskimg.task import REPORT, ROWS, read_shard_rows, run_task, try_rows
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     from daskimg.task import Trial
 
 _RETRIES = 2  # of a task, on other workers; storage has its own retries below that
+_OUTCOMES = {"begin": "committed", "resume": "committed", "relabel": "relabelled"}
 _EARLY = 1000  # samples after which a run that mostly fails is stopped
 
 
@@ -71,36 +78,62 @@ def build_store(
     """
     standing = standing_of(plan.url, overwrite=plan.options.overwrite)
     step = standing.step(plan)
+    damaged: list[str] = []
     if step == "check":
-        damaged = store.damaged_objects(standing.folder)
+        assert standing.commit is not None
+        damaged = store.damaged_objects(standing.folder, standing.commit)
         if not damaged:
             return _unchanged(standing)
-        store.forget_shards(standing.folder, damaged)
     with _connecting(client, cluster) as connected:  # a cluster starts while this goes on
-        if step == "begin":
+        if step == "begin" or damaged:
             check_trial(plan)
-        stored = _begin(plan, standing)
+        stored, expected = _begin(plan, standing, damaged)
         client = connected()
         if on_client:
             on_client(client)
-        report = _Run(plan, stored, standing.folder, client, on_tally or _silent).build()
-    return replace(report, outcome="relabelled") if step == "relabel" else report
+        moved = standing.stored is not None and standing.stored.root != plan.root
+        brief = plan.brief(
+            stored.run,
+            expected=expected,
+            compiled=plan.values >= COMPILE_PAYS,
+            retry=moved and standing.commit is None,
+        )
+        run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
+        return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
 
 
-def _begin(plan: Plan, standing: Standing) -> store.StoredPlan:
-    """Write plan and rows, or take up those that are there; the stored run's id stays."""
+def _begin(
+    plan: Plan, standing: Standing, damaged: list[str]
+) -> tuple[store.StoredPlan, dict[str, str]]:
+    """Write plan and rows, or take up those that are there; the stored run's id stays.
+
+    Returns the plan as it is to be stored, and the hashes of the objects to be repaired.
+    """
     folder = standing.folder
+    expected: dict[str, str] = {}
     try:
-        if standing.stored is None:
-            if standing.state != "empty":
-                store.erase(folder)
-            stored = store.create_plan(folder, plan)
-        else:
-            stored = store.label_plan(folder, plan, standing.stored.run)
-        store.stage_rows(folder, plan.manifest.pieces(plan.facts), plan.facts.schema)
-    except OSError as error:
+        stored = _taken(plan, standing)
+    except (OSError, TransportError) as error:
         raise StoreError(f"cannot write to {folder.url}: {error}") from error
-    return stored
+    try:
+        if standing.commit is None:  # a kill may have left it, just before its commit
+            folder.remove("zarr.json")
+        store.stage_rows(folder, plan.manifest.pieces(plan.facts), plan.facts.schema)
+        if damaged and standing.commit:
+            sharded = [array.name for array in plan.arrays if array.sharded]
+            expected = store.forget_shards(folder, standing.commit, sharded, damaged)
+    except (OSError, TransportError, ManifestError) as error:
+        raise StoppedError(f"{error}; run the same command again to go on") from error
+    return stored, expected
+
+
+def _taken(plan: Plan, standing: Standing) -> store.StoredPlan:
+    """Return the plan of a store that is begun now, or was before."""
+    if standing.stored is not None:
+        return store.take_up(standing.stored, plan)
+    if standing.state != "empty":
+        store.erase(standing.folder)
+    return store.create_plan(standing.folder, plan)
 
 
 def check_trial(plan: Plan, *, thorough: bool = False) -> Trial:
@@ -115,9 +148,11 @@ def check_trial(plan: Plan, *, thorough: bool = False) -> Trial:
     if trial.failed < trial.tried or plan.options.max_failed >= 1:
         return trial
     reasons = ", ".join(f"{count} {reason}" for reason, count in trial.reasons.items())
+    elsewhere = {"missing", "unreadable"} >= set(trial.reasons)
+    advice = "check --root and --path-column" if elsewhere else trial.message
     raise PlanError(
         f"none of {trial.tried} rows tried gives a picture ({reasons}); the first is "
-        f"{trial.first}: check --root and --path-column"
+        f"{trial.first}: {advice}"
     )
 
 
@@ -144,7 +179,7 @@ def _current_client() -> Client | None:
 
 
 def _unchanged(standing: Standing) -> Report:
-    commit = store.last_commit(standing.folder)
+    commit = standing.commit
     assert commit is not None
     tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
     return Report.of(standing.folder.url, "unchanged", tally)
@@ -156,34 +191,34 @@ class _Run:
     def __init__(
         self,
         plan: Plan,
-        stored: store.StoredPlan,
+        brief: Brief,
         folder: Folder,
         client: Client,
         on_tally: Callable[[Tally], None],
     ) -> None:
         self._plan = plan
-        self._stored = stored
+        self._brief = brief
         self._folder = folder
         self._client = client
         self._on_tally = on_tally
         self._tally = Tally(plan.samples)
 
-    def build(self) -> Report:
-        brief = self._plan.brief(self._stored.run, COMPILE_PAYS)
-        outcome = "committed"
+    def build(self, stored: store.StoredPlan, outcome: str) -> Report:
         try:
-            self._build_shards(brief)
+            self._build_shards()
             if self._tally.failed > self._plan.options.max_failed * self._tally.total:
                 outcome = "refused"
             else:
-                self._commit(brief)
-        except OSError as error:
+                self._commit(stored)
+        except (OSError, StoreError, ManifestError) as error:  # work has been done by now
+            if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
+                raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
         return Report.of(self._folder.url, outcome, self._tally)
 
-    def _build_shards(self, brief: Brief) -> None:
+    def _build_shards(self) -> None:
         began = time.perf_counter()
-        futures = self._submit(brief)
+        futures = self._submit()
         try:
             for future in as_completed(futures, loop=self._client.loop):
                 self._tally.add(_result(future))
@@ -195,12 +230,13 @@ class _Run:
             self._client.cancel(futures)
             raise
 
-    def _submit(self, brief: Brief) -> list[Future[Any]]:
+    def _submit(self) -> list[Future[Any]]:
         """Hand out one partition a shard; never repartitioned: a shard has one writer."""
         import dask.dataframe as dd  # here: it takes longer than a cluster takes to start
 
         # Rows are as the store's Parquet has them; Dask is not to turn text into its own.
         with dask.config.set({"dataframe.convert-string": False}):
+            brief = self._brief
             shards = range(brief.layout.shards)
             rows = dd.from_map(
                 read_shard_rows, shards, brief=brief, meta=ROWS, label="daskimg-rows"
@@ -219,25 +255,24 @@ class _Run:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in tally.reasons.most_common(3))
             raise StoppedError(
                 f"{tally.failed:,} of the first {tally.done:,} samples failed ({reasons}); "
-                f"check --root and the table, or allow it with --max-failed {min(1, share):.2f}"
+                f"check --root and the table, or allow it with --max-failed "
+                f"{min(1.0, share + 0.01):.2f}"
             )
 
-    def _commit(self, brief: Brief) -> None:
-        before = store.last_commit(self._folder)
-        number = before.number + 1 if before else 1
+    def _commit(self, stored: store.StoredPlan) -> None:
+        brief = self._brief
+        # Labels are written in place: no reader is to meet new numbers and old names.
+        self._folder.remove("zarr.json")
+        spans, files = store.sample_spans(brief), list(store.row_files(brief.rows))
         jobs = [
-            *self._client.map(
-                _assemble_samples, store.sample_spans(brief), brief=brief, pure=False
-            ),
-            *self._client.map(
-                _assemble_rows, list(store.row_files(brief.rows)), brief=brief, pure=False
-            ),
+            *self._client.map(_assemble_samples, spans, brief=brief, pure=False),
+            *self._client.map(_assemble_rows, files, brief=brief, pure=False),
         ]
         total = store.Assembled()
         for future in as_completed(jobs, loop=self._client.loop):
             total.add(_result(future))
-        store.commit_store(self._folder, brief, self._stored, total, number)
-        store.tidy(self._folder)
+        commit = store.commit_store(self._folder, brief, stored, total)
+        store.tidy(self._folder, commit)
 
 
 def _assemble_samples(span: tuple[int, int], brief: Brief) -> store.Assembled:
@@ -252,7 +287,7 @@ def _result(future: Future[Any]) -> Any:
     """Return a task's result, or stop the run with one line that says why."""
     try:
         return future.result()
-    except DaskimgError:
+    except (DaskimgError, FileNotFoundError):
         raise
     except Exception as error:
         raise StoppedError(f"{_last_line(error)}; run the same command again to go on") from error

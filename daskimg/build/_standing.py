@@ -28,11 +28,14 @@ class Standing:
         ``empty``, ``unfinished`` or ``committed``.
     stored
         The stored plan, unless it is empty.
+    commit
+        The last valid commit, if it is committed.
     """
 
     folder: fetch.Folder
     state: store.State
-    stored: store.StoredPlan | None
+    stored: store.StoredPlan | None = None
+    commit: store.Commit | None = None
 
     def step(self, plan: Plan) -> Step:
         """Return what is to be done for ``plan``, or refuse what would mix two stores.
@@ -69,8 +72,8 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
     """
     if not url:
         raise StoreError("the store's address is empty")
-    if not fetch.is_url(url) and Path(fetch.local_path(url)).is_file():
-        raise StoreError(f"{url} is a file; a store is a folder: try {url}.zarr")
+    if not fetch.is_url(url):
+        _refuse_file(Path(fetch.local_path(url)))
     folder = fetch.open_folder(url)
     try:
         state = store.state_of(folder)
@@ -79,11 +82,22 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
                 f"{url} holds other files ({_listed(folder.names())}) and no daskimg store; "
                 f"name a folder that is new or empty"
             )
-        if state == "empty" or overwrite:
-            return Standing(folder, state, None)
-        return Standing(folder, state, store.read_plan(folder))
+        if state == "empty":
+            return Standing(folder, state)
+        commit = store.last_commit(folder)  # refuses a newer schema, also to be overwritten
+        if overwrite:
+            return Standing(folder, state)
+        if commit is None:  # none at all, or a damaged one: what the ledger lists is kept
+            state = "unfinished"
+        return Standing(folder, state, store.read_plan(folder), commit)
     except (OSError, TransportError) as error:
         raise StoreError(f"cannot read {url}: {error}") from error
+
+
+def _refuse_file(path: Path) -> None:
+    for place in (path, *path.absolute().parents):
+        if place.is_file():
+            raise StoreError(f"{place} is a file; a store is a folder: try {place}.zarr")
 
 
 def _listed(names: list[str]) -> str:

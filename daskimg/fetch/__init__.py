@@ -6,10 +6,9 @@ characters in a file name, and a local read costs microseconds.
 
 from daskimg.fetch._objects import Folder, open_folder
 from daskimg.fetch._paths import expand, is_folder, is_url, join, local_path, name_of, parent_of
-from daskimg.fetch._sources import MAX_SOURCE_BYTES, limited, open_input, read, read_ahead
+from daskimg.fetch._sources import limited, open_input, read, read_ahead
 
 __all__ = [
-    "MAX_SOURCE_BYTES",
     "Folder",
     "expand",
     "is_folder",

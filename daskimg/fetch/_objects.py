@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-import tempfile
+import uuid
 from pathlib import Path
-from typing import Any, Protocol
-
-import fsspec
+from typing import IO, Any, Protocol
 
 from daskimg.errors import TransportError
-from daskimg.fetch._paths import is_url, local_path
+from daskimg.fetch._paths import is_url, local_path, remote
 from daskimg.fetch._sources import retried
 
 Content = bytes | bytearray | memoryview
@@ -33,6 +32,9 @@ class Folder(Protocol):
     def read(self, name: str) -> bytes:
         """Return an object's bytes; raise ``FileNotFoundError`` if there is none."""
 
+    def open(self, name: str) -> IO[bytes]:
+        """Open an object to read parts of it; ``FileNotFoundError`` if there is none."""
+
     def size(self, name: str) -> int | None:
         """Return an object's bytes, or ``None`` if there is none."""
 
@@ -45,8 +47,8 @@ class Folder(Protocol):
     def remove(self, name: str) -> None:
         """Delete an object, or a folder with all that is in it; silent where there is none."""
 
-    def location(self, name: str) -> str:
-        """Return an object's path or URL, for a library that opens it by itself."""
+    def sweep(self) -> None:
+        """Delete what killed writers left half-written; no reader and no listing sees it."""
 
     def free_bytes(self) -> int | None:
         """Return the free space, or ``None`` where there is no such limit."""
@@ -86,6 +88,9 @@ class _Local:
     def read(self, name: str) -> bytes:
         return (self._root / name).read_bytes()
 
+    def open(self, name: str) -> IO[bytes]:
+        return (self._root / name).open("rb")
+
     def size(self, name: str) -> int | None:
         try:
             return (self._root / name).stat().st_size
@@ -114,33 +119,29 @@ class _Local:
         else:
             path.unlink(missing_ok=True)
 
-    def location(self, name: str) -> str:
-        return str(self._root / name)
-
     def free_bytes(self) -> int | None:
         place = self._root
         while not place.exists():
             place = place.parent
         return shutil.disk_usage(place).free
 
+    def sweep(self) -> None:
+        for path in self._root.rglob(f"{_UNFINISHED}*"):
+            path.unlink(missing_ok=True)
+
     def _written(self, name: str, content: Content) -> Path:
         folder = (self._root / name).parent
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)
+        temporary = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
         try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, no path
-                os.fchmod(descriptor, 0o666 & ~_UMASK)
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(descriptor)
+                os.fsync(file.fileno())
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-        return Path(temporary)
-
-
-_UMASK = os.umask(0o022)  # mkstemp ignores it, and it can only be read by setting it
-os.umask(_UMASK)
+        return temporary
 
 
 class _Remote:
@@ -148,7 +149,7 @@ class _Remote:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._system, path = fsspec.core.url_to_fs(self.url)
+        self._system, path = remote(self.url)
         self._root = path.rstrip("/")
 
     def __reduce__(self) -> tuple[type[_Remote], tuple[str]]:
@@ -171,6 +172,9 @@ class _Remote:
 
     def read(self, name: str) -> bytes:
         return bytes(self._retried(name, lambda: self._system.cat_file(self._path(name))))
+
+    def open(self, name: str) -> IO[bytes]:
+        return io.BytesIO(self.read(name))
 
     def size(self, name: str) -> int | None:
         try:
@@ -197,8 +201,8 @@ class _Remote:
         except FileNotFoundError:
             return
 
-    def location(self, name: str) -> str:
-        return f"{self.url}/{name}"
+    def sweep(self) -> None:
+        return
 
     def free_bytes(self) -> int | None:
         return None

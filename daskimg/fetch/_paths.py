@@ -6,8 +6,11 @@ import glob
 import os
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import fsspec
+
+from daskimg.errors import OptionError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _MAGIC = re.compile(r"[*?\[]")
@@ -31,6 +34,20 @@ def local_path(location: str) -> str:
     '/a/b%20c.jpg'
     """
     return location.removeprefix("file://")
+
+
+def remote(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path on it.
+
+    Raises
+    ------
+    OptionError
+        If nothing installed knows the protocol.
+    """
+    try:
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(url))
+    except (ImportError, ValueError) as error:
+        raise OptionError(f"cannot open {url}: {error}") from None
 
 
 def join(root: str, path: str) -> str:
@@ -70,7 +87,7 @@ def is_folder(location: str) -> bool:
     """Tell whether a location is a folder (or a bucket's prefix) that exists."""
     if not is_url(location):
         return Path(local_path(location)).is_dir()
-    system, path = fsspec.core.url_to_fs(location)
+    system, path = remote(location)
     return bool(system.isdir(path))
 
 
@@ -80,7 +97,7 @@ def expand(pattern: str) -> list[str]:
     ``**`` crosses folders. A file whose own name holds ``*``, ``?`` or ``[`` is found as it is.
     """
     if is_url(pattern):
-        system, path = fsspec.core.url_to_fs(pattern)
+        system, path = remote(pattern)
         found = system.glob(path) if _MAGIC.search(path) else [path] * system.exists(path)
         return sorted(str(system.unstrip_protocol(name)) for name in found)
     path = local_path(pattern)

@@ -11,16 +11,12 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, cast
 
-import fsspec
-
 from daskimg.errors import SampleError, TransportError
-from daskimg.fetch._paths import is_url, local_path
+from daskimg.fetch._paths import is_url, local_path, remote
+from daskimg.options import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-MAX_SOURCE_BYTES = 1 << 30
-"""A source with more bytes than this is refused before memory is taken."""
 
 IN_FLIGHT = 16
 """Remote objects on their way at once, per task: hides 50 ms a GET behind 3 ms of decoding."""
@@ -36,10 +32,11 @@ def open_input(location: str) -> IO[bytes]:
     """Open a table (not a picture) for reading; the caller closes it."""
     if not is_url(location):
         return open(local_path(location), "rb")  # noqa: PTH123  handed to the caller
-    return cast("IO[bytes]", fsspec.open(location, "rb").open())
+    system, path = remote(location)
+    return cast("IO[bytes]", system.open(path, "rb"))
 
 
-def read(location: str, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
+def read(location: str, max_bytes: int = MAX_BYTES) -> bytes:
     """Return the bytes of one source.
 
     Raises
@@ -57,7 +54,7 @@ def read(location: str, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
 
 
 def read_ahead(
-    locations: Iterable[str], max_bytes: int = MAX_SOURCE_BYTES
+    locations: Iterable[str], max_bytes: int = MAX_BYTES
 ) -> Iterator[bytes | SampleError]:
     """Yield each source's bytes, or what is wrong with it, in the order of ``locations``.
 
@@ -126,16 +123,13 @@ def _content(descriptor: int, size: int) -> bytes:
 
 
 def _read_remote(location: str, max_bytes: int) -> bytes:
-    content: bytes = retried(lambda: _whole_object(location, max_bytes), location)
-    return content
-
-
-def _whole_object(location: str, max_bytes: int) -> bytes:
-    system, path = fsspec.core.url_to_fs(location)
+    system, path = remote(location)
     try:
-        content = bytes(system.cat_file(path, start=0, end=max_bytes + 1))
+        content: bytes = retried(lambda: bytes(system.cat_file(path, 0, max_bytes + 1)), location)
     except _ABSENT:
         raise SampleError("missing", "no such object") from None
+    except PermissionError as error:  # expired credentials, too: no fault of one file
+        raise TransportError(location, f"permission denied: {error}") from error
     _refuse_large(len(content), max_bytes)
     return content
 
@@ -165,7 +159,7 @@ def retried(call: Callable[[], Any], location: str) -> Any:
     for attempt in range(_ATTEMPTS):
         try:
             return call()
-        except (SampleError, FileExistsError, FileNotFoundError, PermissionError):
+        except (FileExistsError, PermissionError, *_ABSENT):
             raise
         except Exception as error:  # each file system has its own tree of network errors
             if attempt == _ATTEMPTS - 1:

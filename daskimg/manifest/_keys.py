@@ -15,10 +15,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskimg import fetch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
+
+    from daskimg.manifest._pieces import Piece
 
 BUCKET_ROWS = 2_000_000
 """Hashes sorted at once: 16 MB, and as much again for the sorting."""
@@ -72,6 +76,13 @@ class RowsDigest:
         self._keys: TextDigest | None = None
         self._files = hashlib.sha256()
         self._last = ""
+
+    def add_piece(self, piece: Piece, paths: pa.Array, keys: pa.Array | None) -> None:
+        """Go on with a piece's rows, and with the file of picture bytes they lie in."""
+        if piece.part is not None:
+            part = piece.part
+            self.add_file(part.location, fetch.name_of(part.location), part.size, part.rows)
+        self.add(paths, keys)
 
     def add(self, paths: pa.Array, keys: pa.Array | None) -> None:
         """Go on with rows; keys that follow from the paths are ``None``."""

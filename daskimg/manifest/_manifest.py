@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daskimg import fetch
-from daskimg.errors import OptionError
+from daskimg.errors import ManifestError, OptionError
 from daskimg.manifest._choices import Choice, choose
 from daskimg.manifest._classes import Classes, read_classes
 from daskimg.manifest._facts import Facts, column_texts, frame_of, rows_table
-from daskimg.manifest._keys import Occurrences
+from daskimg.manifest._keys import Occurrences, RowsDigest
 from daskimg.manifest._pieces import Source, numbered
 from daskimg.manifest._scan import Scan
 from daskimg.manifest._sources import absolute, open_source
@@ -141,13 +141,22 @@ class Manifest:
         Columns: ``row`` int64 from 0; ``key``, ``path`` text; for picture bytes
         ``bytes_file`` text, ``bytes_group``, ``bytes_index`` int64; then the table's own, under
         their names, or with ``_`` behind those that would be one of ours.
+
+        Raises
+        ------
+        ManifestError
+            Behind the last piece, if these are not the rows that were scanned.
         """
-        occurrences = Occurrences(facts.repeated)
+        occurrences, digest = Occurrences(facts.repeated), RowsDigest()
         for row, piece in numbered(self.table, self.limit):
             paths = column_texts(piece, self.choice.path)
             key = self.choice.key
-            keys = column_texts(piece, key) if key else occurrences.keys(paths)
+            keys = column_texts(piece, key) if key else None
+            digest.add_piece(piece, paths, keys)
+            keys = occurrences.keys(paths) if keys is None else keys
             yield frame_of(rows_table(piece, row, keys, paths, facts.kept), facts.kept)
+        if digest.hexdigest() != facts.digest:
+            raise ManifestError(f"{self.source} has changed since it was first read")
 
     def resolve(self, path: str) -> str:
         """Return where a picture is, from its ``path`` in the table; "" for none."""

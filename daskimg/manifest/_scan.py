@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from daskimg import fetch
 from daskimg.errors import ManifestError
 from daskimg.manifest._cells import Column, Tally, texts
 from daskimg.manifest._census import Census, name_label, number_label, settled_kind
@@ -111,12 +110,7 @@ class Scan:
             empty = first_missing(keys)
             if empty is not None:
                 raise ManifestError(f"row {row + empty} has no key in column {self._choice.key!r}")
-        if piece.part is not None:
-            part = piece.part
-            self._digest.add_file(
-                part.location, fetch.name_of(part.location), part.size, part.rows
-            )
-        self._digest.add(paths, keys)
+        self._digest.add_piece(piece, paths, keys)
         hashes = hashed((paths if keys is None else keys).to_numpy(zero_copy_only=False))
         self._spool.add(hashes)
         self._sample.add(row, piece, hashes)

@@ -8,13 +8,12 @@ every other with its hash.
 from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, sample_spans
 from daskimg.store._checks import damaged_objects, findings, forget_shards, tidy
 from daskimg.store._commit import Commit, commit_store, last_commit
-from daskimg.store._layout import FAILED, OK, PENDING, RECORDS, STATUS, chunk_name
+from daskimg.store._layout import FAILED, OK, PENDING, RECORDS, chunk_name
 from daskimg.store._ledger import (
     Entry,
     find_entry,
     ledger_name,
     ledger_schema,
-    read_entry,
     write_entry,
 )
 from daskimg.store._open import Committed, find_commit, open_committed
@@ -23,21 +22,20 @@ from daskimg.store._records import (
     StoredPlan,
     create_plan,
     erase,
-    label_plan,
     read_plan,
     read_rows,
     row_files,
     stage_rows,
     state_of,
+    take_up,
 )
-from daskimg.store._shard import ShardBuffer, content_hash
+from daskimg.store._shard import ShardBuffer, content_hash, stamp
 
 __all__ = [
     "FAILED",
     "OK",
     "PENDING",
     "RECORDS",
-    "STATUS",
     "Assembled",
     "Commit",
     "Committed",
@@ -57,18 +55,18 @@ __all__ = [
     "find_entry",
     "findings",
     "forget_shards",
-    "label_plan",
     "last_commit",
     "ledger_name",
     "ledger_schema",
     "open_committed",
-    "read_entry",
     "read_plan",
     "read_rows",
     "row_files",
     "sample_spans",
     "stage_rows",
+    "stamp",
     "state_of",
+    "take_up",
     "tidy",
     "write_entry",
 ]

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from daskimg.manifest import encode_label
 from daskimg.statistics import ChannelSums
 from daskimg.store._layout import FAILED, chunk_name, small_arrays, small_chunk
-from daskimg.store._ledger import ledger_name, read_entry
+from daskimg.store._ledger import FAILURE, ledger_name, read_entry
 from daskimg.store._records import ROWS_PER_FILE, put_table, read_rows, rows_name
-from daskimg.store._shard import content_hash, small_object
+from daskimg.store._shard import small_object, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,22 +69,22 @@ def assemble_samples(folder: Folder, brief: Brief, start: int, stop: int) -> Ass
         content = small_object(values, chunk)
         name = chunk_name(spec.name, start // chunk, 1 + len(spec.shape))
         folder.put(name, content)
-        made.objects[name] = len(content), content_hash(content)
+        made.objects[name] = stamp(content)
     return made
 
 
 def _ledger_lines(
     folder: Folder, brief: Brief, start: int, stop: int, made: Assembled
 ) -> pa.Table:
+    """Return the ledger's lines of some samples, and account for shards that begin there."""
     parts = []
     for shard in range(start // brief.layout.shard, -(-stop // brief.layout.shard)):
-        entry, lines = read_entry(folder, shard)
+        content = folder.read(ledger_name(shard))
+        entry, lines = read_entry(content)
         first = brief.layout.span(shard)[0]
         if first >= start:
-            sums = ChannelSums.from_json(entry.sums)
-            made.add(Assembled(dict(entry.objects), sums, entry.failed))
-            content = folder.read(ledger_name(shard))
-            made.objects[ledger_name(shard)] = len(content), content_hash(content)
+            made.add(Assembled(entry.objects, ChannelSums.from_json(entry.sums), entry.failed))
+            made.objects[ledger_name(shard)] = stamp(content)
         low, high = max(start - first, 0), min(stop - first, entry.samples)
         parts.append(lines.slice(low, high - low))
     return pa.concat_tables(parts)
@@ -105,7 +105,7 @@ def _values(
     if spec.name == "label":
         return np.full(len(lines), -1, np.int32)
     column = lines[spec.name].combine_chunks()
-    if spec.shape:
+    if pa.types.is_fixed_size_list(column.type):
         return np.asarray(column.flatten().to_numpy()).reshape(-1, *spec.shape)
     return np.asarray(column.to_numpy(zero_copy_only=False), spec.dtype)
 
@@ -129,7 +129,7 @@ def assemble_rows(folder: Folder, brief: Brief, number: int) -> Assembled:
         table = table.append_column(name, firsts[name])
     content = put_table(folder, rows_name(number), table)
     return Assembled(
-        {rows_name(number): (len(content), content_hash(content))},
+        {rows_name(number): stamp(content)},
         failures=list(_failures(table, lines)),
     )
 
@@ -144,6 +144,5 @@ def _failures(table: pa.Table, lines: pa.Table) -> Iterator[pa.Table]:
     if len(failed):
         places = pc.subtract(failed["row"], table["row"][0])
         named = table.select(["key", "path"]).take(places)
-        columns = ["sample", "row", "part", "reason", "message"]
-        kept = failed.select(columns)
+        kept = failed.select(FAILURE)
         yield kept.append_column("key", named["key"]).append_column("path", named["path"])

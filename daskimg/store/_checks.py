@@ -7,38 +7,27 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from daskimg.errors import StoreError
-from daskimg.store._commit import last_commit
 from daskimg.store._layout import INPUT, LEDGER
 from daskimg.store._ledger import ledger_name
+from daskimg.store._records import is_array
 from daskimg.store._shard import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from daskimg.fetch import Folder
+    from daskimg.store._commit import Commit
 
-_THREADS = min(16, 4 * (os.cpu_count() or 1))  # reading waits for the disk; hashing frees the GIL
-
-_SHARD = re.compile(r"(?:[^/]+/c/(\d+)/.*|" + re.escape(LEDGER) + r"/(\d+)\.parquet)$")
-
-
-def damaged_objects(folder: Folder) -> list[str]:
-    """Return the names of objects that are missing or not what the last commit lists.
-
-    Raises
-    ------
-    StoreError
-        If there is no commit.
-    """
-    return [name for name, _ in findings(folder)]
+_THREADS = min(4, os.cpu_count() or 1)  # each holds an object; hashing frees the GIL
 
 
-def findings(folder: Folder) -> Iterator[tuple[str, str]]:
-    """Yield (name, what is wrong) for each object that differs from the last commit."""
-    commit = last_commit(folder)
-    if commit is None:
-        raise StoreError(f"no valid commit at {folder.url}: the store is not finished")
+def damaged_objects(folder: Folder, commit: Commit) -> list[str]:
+    """Return the names of objects that are missing or not what a commit lists."""
+    return [name for name, _ in findings(folder, commit)]
+
+
+def findings(folder: Folder, commit: Commit) -> Iterator[tuple[str, str]]:
+    """Yield (name, what is wrong) for each object that differs from a commit."""
     with ThreadPoolExecutor(_THREADS) as pool:
         names = sorted(commit.objects)
         checked = pool.map(lambda name: _fault(folder, name, *commit.objects[name]), names)
@@ -50,22 +39,53 @@ def _fault(folder: Folder, name: str, size: int, digest: str) -> str:
         content = folder.read(name)
     except FileNotFoundError:
         return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
     if len(content) != size:
         return f"has {len(content):,} bytes, and the commit lists {size:,}"
     return "" if content_hash(content) == digest else "is not what was written: its hash differs"
 
 
-def forget_shards(folder: Folder, names: Iterable[str]) -> None:
+def forget_shards(
+    folder: Folder, commit: Commit, sharded: Iterable[str], names: Iterable[str]
+) -> dict[str, str]:
     """Take the shards that damaged objects belong to out of the ledger, to be built again.
 
     Small arrays, tables and metadata need no forgetting: the commit writes them anew.
+
+    Parameters
+    ----------
+    folder, commit
+        The store, and its last commit.
+    sharded
+        Names of the arrays that are built by shards.
+    names
+        The damaged objects.
+
+    Returns
+    -------
+    dict
+        sha256 by name of the objects that must come out as they were committed.
     """
-    for name in names:
-        matched = _SHARD.match(name)
-        if matched:
-            folder.remove(ledger_name(int(matched[1] or matched[2])))
+    arrays = "|".join(map(re.escape, sharded))
+    pattern = re.compile(rf"(?:(?:{arrays})/c|{re.escape(LEDGER)})/(\d+)\b")
+    matches = {name: pattern.match(name) for name in {*names, *commit.objects}}
+    shard_of = {name: int(match[1]) for name, match in matches.items() if match}
+    shards = {shard_of[name] for name in names if name in shard_of}
+    for shard in shards:
+        folder.remove(ledger_name(shard))
+    return {
+        name: digest
+        for name, (_, digest) in commit.objects.items()
+        if shard_of.get(name) in shards and not name.startswith(LEDGER)
+    }
 
 
-def tidy(folder: Folder) -> None:
-    """Delete what only a build needs: the staged rows stand in the rows table now."""
+def tidy(folder: Folder, commit: Commit) -> None:
+    """Delete what the commit made needless: staged rows, arrays of labels that are no more."""
     folder.remove(INPUT)
+    folder.sweep()
+    listed = {name.split("/", 1)[0] for name in commit.objects}
+    for name in folder.names():
+        if name not in listed and is_array(folder, name):
+            folder.remove(name)

@@ -13,9 +13,9 @@ import pyarrow as pa
 from daskimg.errors import StoreError
 from daskimg.plan import SCHEMA, fingerprint
 from daskimg.store._layout import COMMITS, FAILURES, PLAN, refuse_newer, small_arrays
-from daskimg.store._ledger import ledger_schema
-from daskimg.store._records import put_table
-from daskimg.store._shard import content_hash
+from daskimg.store._ledger import no_failures
+from daskimg.store._records import plan_content, put_table, read_plan
+from daskimg.store._shard import content_hash, stamp
 
 if TYPE_CHECKING:
     from daskimg.fetch import Folder
@@ -57,16 +57,17 @@ class Commit:
 
 def last_commit(folder: Folder) -> Commit | None:
     """Return the valid commit of the highest number, or ``None``."""
-    found = {}
-    for name in folder.sizes(COMMITS):
-        matched = _NAME.match(name)
-        if matched:
-            found[int(matched[1])] = name
+    found = _commits(folder)
     for number in sorted(found, reverse=True):
         commit = _valid(folder.read(found[number]), number)
         if commit is not None:
             return commit
     return None
+
+
+def _commits(folder: Folder) -> dict[int, str]:
+    matched = ((_NAME.match(name), name) for name in folder.sizes(COMMITS))
+    return {int(match[1]): name for match, name in matched if match}
 
 
 def _valid(content: bytes, number: int) -> Commit | None:
@@ -80,10 +81,8 @@ def _valid(content: bytes, number: int) -> Commit | None:
     return commit if commit.number == number else None
 
 
-def commit_store(
-    folder: Folder, brief: Brief, stored: StoredPlan, assembled: Assembled, number: int
-) -> Commit:
-    """Write failures, metadata and the commit; after this, and not before, it is a store.
+def commit_store(folder: Folder, brief: Brief, stored: StoredPlan, assembled: Assembled) -> Commit:
+    """Write failures, plan, metadata and the commit; after this, not before, it is a store.
 
     Raises
     ------
@@ -92,20 +91,21 @@ def commit_store(
     """
     from daskimg.store._metadata import metadata  # brings zarr, which no worker needs
 
+    if read_plan(folder).run != stored.run:
+        raise StoreError(f"another run has taken over {folder.url}; this one commits nothing")
+    before = last_commit(folder)
+    number = max(_commits(folder), default=0) + 1  # above a damaged one, too
     objects = dict(assembled.objects)
-    objects[FAILURES] = _put(folder, FAILURES, _failures(folder, assembled, brief))
-    objects[PLAN] = _facts(folder.read(PLAN))
+    objects[FAILURES] = stamp(put_table(folder, FAILURES, _failures(assembled, brief)))
+    objects[PLAN] = _put(folder, PLAN, plan_content(stored))
     _check_sizes(folder, objects)
     attributes = _attributes(brief, stored, assembled, number)
     small = small_arrays(brief.targets, brief.labels)
     for name, content in metadata(brief.sharded, small, brief.layout, attributes).items():
         objects[name] = _put(folder, name, content)
-    previous = None
-    if number > 1:
-        previous = content_hash(folder.read(_commit_name(number - 1)))
     commit = Commit(
         number=number,
-        previous=previous,
+        previous=content_hash(folder.read(_commit_name(before.number))) if before else None,
         run=stored.run,
         samples=brief.layout.samples,
         failed=assembled.failed,
@@ -123,25 +123,16 @@ def _commit_name(number: int) -> str:
 
 def _put(folder: Folder, name: str, content: bytes) -> tuple[int, str]:
     folder.put(name, content)
-    return _facts(content)
-
-
-def _facts(content: bytes) -> tuple[int, str]:
-    return len(content), content_hash(content)
+    return stamp(content)
 
 
 def _fingerprints(stored: StoredPlan) -> dict[str, str]:
     return {"pixels": fingerprint(stored.pixels), "labels": fingerprint(stored.labels)}
 
 
-def _failures(folder: Folder, assembled: Assembled, brief: Brief) -> bytes:
-    schema = ledger_schema(brief.targets)
-    empty = pa.schema(
-        [schema.field(name) for name in ("sample", "row", "part", "reason", "message")]
-        + [pa.field("key", pa.string()), pa.field("path", pa.string())]
-    ).empty_table()
-    tables = [empty, *(table.cast(empty.schema) for table in assembled.failures)]
-    return put_table(folder, FAILURES, pa.concat_tables(tables).sort_by("sample"))
+def _failures(assembled: Assembled, brief: Brief) -> pa.Table:
+    found = pa.concat_tables([no_failures(brief.targets), *assembled.failures])
+    return found.sort_by("sample")
 
 
 def _check_sizes(folder: Folder, objects: dict[str, tuple[int, str]]) -> None:
@@ -171,12 +162,12 @@ def _attributes(
         "failed": assembled.failed,
         "mean": list(sums.mean()) if sums is not None and usable else None,
         "std": list(sums.std()) if sums is not None and usable else None,
-        "versions": versions(brief),
+        "versions": _versions(brief),
         "commit": number,
     }
 
 
-def versions(brief: Brief) -> dict[str, str]:
+def _versions(brief: Brief) -> dict[str, str]:
     """Return the versions of what made the bytes."""
     packages = ("daskimg", "numba", "zarr", "pillow")
     return {**{name: version(name) for name in packages}, **brief.recipe.versions()}

@@ -10,9 +10,8 @@ from daskimg.plan import SCHEMA, SMALL_CHUNK, ArraySpec
 if TYPE_CHECKING:
     from daskimg.manifest import Label
 
-PENDING, OK, FAILED, REDACTED = 0, 1, 2, 3
-STATUS = ("pending", "ok", "failed", "redacted")
-"""Names of the values of the ``status`` array."""
+PENDING, OK, FAILED = 0, 1, 2
+"""Values of the ``status`` array; 3, redacted, is reserved."""
 
 RECORDS = "daskimg/records"
 PLAN = f"{RECORDS}/plan.json"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from daskimg.plan import ArraySpec
 
 _KEY = b"daskimg"
+
+FAILURE = ["sample", "row", "part", "reason", "message"]
+"""The ledger's columns that a failed sample's line repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,14 @@ def ledger_schema(targets: tuple[ArraySpec, ...]) -> pa.Schema:
     )
 
 
-def _flat_type(spec: ArraySpec) -> pa.DataType:
-    import math
+def no_failures(targets: tuple[ArraySpec, ...]) -> pa.Table:
+    """Return the table of failures without a line: the ledger's columns, then who it was."""
+    schema = ledger_schema(targets)
+    kept = [schema.field(name) for name in FAILURE]
+    return pa.schema([*kept, ("key", pa.string()), ("path", pa.string())]).empty_table()
 
+
+def _flat_type(spec: ArraySpec) -> pa.DataType:
     return pa.list_(pa.from_numpy_dtype(spec.dtype), math.prod(spec.shape))
 
 
@@ -97,13 +106,13 @@ def write_entry(folder: Folder, entry: Entry, lines: pa.Table) -> None:
     """Put a shard's entry: the last thing a task does."""
     kept = lines.replace_schema_metadata({_KEY: json.dumps(entry.to_json()).encode()})
     sink = io.BytesIO()
-    pq.write_table(kept, sink, compression="zstd")
+    pq.write_table(kept, sink, compression="zstd", write_page_checksum=True)
     folder.put(ledger_name(entry.shard), sink.getbuffer())
 
 
-def read_entry(folder: Folder, shard: int) -> tuple[Entry, pa.Table]:
-    """Return a shard's entry and its lines; ``FileNotFoundError`` if it is not finished."""
-    lines = pq.read_table(io.BytesIO(folder.read(ledger_name(shard))))
+def read_entry(content: bytes) -> tuple[Entry, pa.Table]:
+    """Return a shard's entry and its lines from the object's bytes."""
+    lines = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     return Entry.from_json(json.loads(lines.schema.metadata[_KEY])), lines
 
 
@@ -111,9 +120,13 @@ def find_entry(folder: Folder, shard: int) -> Entry | None:
     """Return a shard's entry, or ``None`` if the shard is not finished or its object is gone."""
     try:
         content = folder.read(ledger_name(shard))
-        schema = pq.read_schema(io.BytesIO(content))
-        entry = Entry.from_json(json.loads(schema.metadata[_KEY]))
-    except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+    except FileNotFoundError:
+        return None
+    try:
+        entry, lines = read_entry(content)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None  # a damaged entry proves nothing: the shard is built again
+    if (entry.shard, entry.samples) != (shard, len(lines)):
+        return None
     whole = all(folder.size(name) == size for name, (size, _) in entry.objects.items())
     return entry if whole else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from daskimg.errors import StoreError
@@ -52,6 +53,11 @@ class Committed:
         names = [name for name in self.commit.objects if name.startswith(f"{ROWS}/")]
         return pa.concat_tables([self._table(name) for name in sorted(names)])
 
+    def counted_samples(self) -> int:
+        """Return the samples that the rows table accounts for."""
+        names = [name for name in self.commit.objects if name.startswith(f"{ROWS}/")]
+        return sum(pc.sum(self._table(name, ["samples"])["samples"]).as_py() for name in names)
+
     def rows_at(self, numbers: NDArray[np.int64]) -> pd.DataFrame:
         """Return the lines of some rows, given in rising order; only their files are read."""
         files = numbers // ROWS_PER_FILE
@@ -66,8 +72,8 @@ class Committed:
         """Return a line for each failed sample."""
         return self._table(FAILURES)
 
-    def _table(self, name: str) -> pa.Table:
-        return pq.read_table(io.BytesIO(self.folder.read(name)))
+    def _table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        return pq.read_table(io.BytesIO(self.folder.read(name)), columns=columns)
 
 
 def find_commit(url: str) -> tuple[Folder, Commit]:
@@ -103,6 +109,7 @@ def open_committed(url: str) -> Committed:
     import zarr  # here: building a store does not need it until its commit
 
     folder, commit = find_commit(url)
+    _refuse_holes(folder, commit)
     try:
         # A path, not its text: zarr reads a # in text as the end of the path.
         place = folder.url if is_url(folder.url) else Path(folder.url)
@@ -114,3 +121,15 @@ def open_committed(url: str) -> Committed:
             f"run the command that builds it again"
         ) from error
     return Committed(folder, commit, group, dict(attributes))
+
+
+def _refuse_holes(folder: Folder, commit: Commit) -> None:
+    """Refuse a store of which objects are missing: Zarr would read them as zeros."""
+    found = folder.sizes()
+    gone = [name for name, (size, _) in commit.objects.items() if found.get(name) != size]
+    if gone:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise StoreError(
+            f"{folder.url}: {gone[0]}{more} missing or of another size; run the command that "
+            f"builds it again to repair it (daskimg verify lists all)"
+        )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from daskimg.errors import StoreError
 from daskimg.plan import SCHEMA, fingerprint
-from daskimg.store._layout import COMMITS, INPUT, PLAN, RECORDS, ROWS, refuse_newer
+from daskimg.store._layout import COMMITS, INPUT, PLAN, ROWS, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,7 +60,7 @@ def stored_plan(plan: Plan, run: str) -> StoredPlan:
         rows=plan.facts.rows,
         samples=plan.samples,
         digest=plan.facts.digest,
-        root=plan.manifest.root,
+        root=plan.root,
         pixels=plan.pixels(),
         labels=plan.labels(),
         recipe=plan.recipe.to_dict(),
@@ -72,11 +72,13 @@ def stored_plan(plan: Plan, run: str) -> StoredPlan:
 def state_of(folder: Folder) -> State:
     """Tell what stands at an address: nothing, a store of ours, or somebody else's files."""
     names = folder.names()
-    if not names:
-        return "empty"
     if "daskimg" in names and folder.sizes(COMMITS):
         return "committed"
-    return "foreign" if folder.size(PLAN) is None else "unfinished"
+    if folder.size(PLAN) is not None:
+        return "unfinished"
+    # Folders without an object in them are what a kill within a put leaves.
+    held = any(folder.sizes(name) or folder.size(name) is not None for name in names)
+    return "foreign" if held else "empty"
 
 
 def read_plan(folder: Folder) -> StoredPlan:
@@ -89,12 +91,14 @@ def read_plan(folder: Folder) -> StoredPlan:
     """
     try:
         given = json.loads(folder.read(PLAN))
+        refuse_newer(given["schema"])
+        return StoredPlan(**{name: given[name] for name in StoredPlan.__slots__})
     except FileNotFoundError:
         raise StoreError(f"{folder.url}: {PLAN} is missing; build anew with --overwrite") from None
-    except ValueError as error:
-        raise StoreError(f"{folder.url}: {PLAN} is damaged: {error}") from None
-    refuse_newer(given["schema"])
-    return StoredPlan(**{name: given[name] for name in StoredPlan.__slots__})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{folder.url}: {PLAN} is damaged ({error}); build anew with --overwrite"
+        ) from None
 
 
 def create_plan(folder: Folder, plan: Plan) -> StoredPlan:
@@ -106,30 +110,43 @@ def create_plan(folder: Folder, plan: Plan) -> StoredPlan:
         If another run began at the same moment.
     """
     stored = stored_plan(plan, uuid.uuid4().hex)
-    content = json.dumps(stored.to_json(), indent=1).encode()
-    if not folder.create(PLAN, content):
+    if not folder.create(PLAN, plan_content(stored)):
         raise StoreError(f"another run has just begun at {folder.url}; run again to join it")
     return stored
 
 
-def label_plan(folder: Folder, plan: Plan, run: str) -> StoredPlan:
-    """Replace the label half of a stored plan; the run, and what pixels depend on, stay."""
-    stored = stored_plan(plan, run)
-    folder.put(PLAN, json.dumps(stored.to_json(), indent=1).encode())
-    return stored
+def take_up(stored: StoredPlan, plan: Plan) -> StoredPlan:
+    """Return the plan of a run that goes on: its own id, the table's labels as they are now.
+
+    It is written by the commit: until then a finished store keeps the plan it was made from.
+    """
+    return stored_plan(plan, stored.run)
+
+
+def plan_content(stored: StoredPlan) -> bytes:
+    """Return a stored plan as an object."""
+    return json.dumps(stored.to_json(), indent=1).encode()
 
 
 def erase(folder: Folder) -> None:
-    """Delete a store of ours: first what readers find, last what says that it is ours."""
+    """Delete a store of ours: first what readers find, last what says that it is ours.
+
+    Files of other people that lie beside its arrays stay.
+    """
     folder.remove("zarr.json")
     folder.remove(COMMITS)
     for name in folder.names():
-        if name != "daskimg":
+        if name != "daskimg" and is_array(folder, name):
             folder.remove(name)
     for name in folder.sizes("daskimg"):
         if name != PLAN:
             folder.remove(name)
     folder.remove("daskimg")
+
+
+def is_array(folder: Folder, name: str) -> bool:
+    """Tell whether a name at the top is an array, finished or begun."""
+    return folder.size(f"{name}/zarr.json") is not None or bool(folder.sizes(f"{name}/c"))
 
 
 def stage_rows(folder: Folder, pieces: Iterable[pd.DataFrame], schema: pa.Schema) -> None:
@@ -141,14 +158,14 @@ def stage_rows(folder: Folder, pieces: Iterable[pd.DataFrame], schema: pa.Schema
         count += len(piece)
         while count >= ROWS_PER_FILE:
             table = pa.concat_tables(waiting)
-            put_table(folder, f"{INPUT}/{number:08d}.parquet", table.slice(0, ROWS_PER_FILE))
+            put_table(folder, _input_name(number), table.slice(0, ROWS_PER_FILE))
             waiting, count, number = (
                 [table.slice(ROWS_PER_FILE)],
                 count - ROWS_PER_FILE,
                 number + 1,
             )
     if count:
-        put_table(folder, f"{INPUT}/{number:08d}.parquet", pa.concat_tables(waiting))
+        put_table(folder, _input_name(number), pa.concat_tables(waiting))
 
 
 def put_table(folder: Folder, name: str, table: pa.Table) -> bytes:
@@ -167,14 +184,18 @@ def read_rows(
     """Return the staged rows ``start`` to ``stop``; only the row groups needed are parsed."""
     parts = []
     for number in range(start // ROWS_PER_FILE, -(-stop // ROWS_PER_FILE)):
-        file = pq.ParquetFile(io.BytesIO(folder.read(f"{INPUT}/{number:08d}.parquet")))
         first = number * ROWS_PER_FILE
         low = max(start - first, 0)
         high = min(stop - first, ROWS_PER_FILE)
         groups = range(low // _ROWS_PER_GROUP, -(-high // _ROWS_PER_GROUP))
-        table = file.read_row_groups(list(groups), columns=columns)
+        with folder.open(_input_name(number)) as file:
+            table = pq.ParquetFile(file).read_row_groups(list(groups), columns=columns)
         parts.append(table.slice(low - groups.start * _ROWS_PER_GROUP, high - low))
     return pa.concat_tables(parts)
+
+
+def _input_name(number: int) -> str:
+    return f"{INPUT}/{number:08d}.parquet"
 
 
 def row_files(rows: int) -> range:
@@ -185,8 +206,3 @@ def row_files(rows: int) -> range:
 def rows_name(number: int) -> str:
     """Return the name of a file of the finished rows table."""
     return f"{ROWS}/{number:08d}.parquet"
-
-
-def is_record(name: str) -> bool:
-    """Tell the store's own records from its arrays."""
-    return name.startswith(f"{RECORDS}/")

@@ -93,7 +93,9 @@ class ShardBuffer:
         index = self._empty_index()
         for chunk in range(self._chunks):
             start = chunk * (self._chunk_bytes + _CRC)
-            content = encode(self._memory[start : start + self._chunk_bytes])
+            # In its own dtype: Blosc shuffles the bits of whole elements.
+            raw = self._memory[start : start + self._chunk_bytes]
+            content = encode(np.frombuffer(raw, self._dtype))
             parts += [content, _crc32c(content).tobytes()]
             index[chunk] = end, len(content) + _CRC
             end += len(content) + _CRC
@@ -115,6 +117,11 @@ def small_object(values: NDArray[Any], chunk: int) -> bytes:
 def content_hash(content: bytes | memoryview) -> str:
     """Return the sha256 of an object, as ledger and commit keep it."""
     return hashlib.sha256(content).hexdigest()
+
+
+def stamp(content: bytes | memoryview) -> tuple[int, str]:
+    """Return what ledger and commit keep of an object: its bytes and its sha256."""
+    return len(content), content_hash(content)
 
 
 def _crc32c(content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:

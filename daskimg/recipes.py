@@ -119,4 +119,4 @@ def _sized(recipe: Recipe, size: Size) -> Recipe:
 
 
 def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size
+    return size if isinstance(size, tuple) else (size, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -242,7 +243,7 @@ class _Run:
                 read_shard_rows, shards, brief=brief, meta=ROWS, label="daskimg-rows"
             )
             reports = rows.map_partitions(
-                run_task, brief, meta=REPORT, enforce_metadata=False, token="daskimg-shard"
+                run_task, brief, meta=REPORT, enforce_metadata=False, token=_fresh("daskimg-shard")
             )
             return list(futures_of(self._client.persist(reports, retries=_RETRIES)))
 
@@ -281,6 +282,14 @@ def _assemble_samples(span: tuple[int, int], brief: Brief) -> store.Assembled:
 
 def _assemble_rows(number: int, brief: Brief) -> store.Assembled:
     return store.assemble_rows(open_folder(brief.url), brief, number)
+
+
+def _fresh(name: str) -> str:
+    """Return a name for tasks that no earlier run on this cluster can have given its own.
+
+    Equal graphs have equal keys: the scheduler might hand back what a cancelled run left.
+    """
+    return f"{name}-{uuid.uuid4().hex}"
 
 
 def _result(future: Future[Any]) -> Any:

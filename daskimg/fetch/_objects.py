@@ -94,7 +94,7 @@ class _Local:
     def size(self, name: str) -> int | None:
         try:
             return (self._root / name).stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def sizes(self, prefix: str = "") -> dict[str, int]:

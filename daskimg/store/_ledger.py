@@ -107,7 +107,7 @@ def write_entry(folder: Folder, entry: Entry, lines: pa.Table) -> None:
     kept = lines.replace_schema_metadata({_KEY: json.dumps(entry.to_json()).encode()})
     sink = io.BytesIO()
     pq.write_table(kept, sink, compression="zstd", write_page_checksum=True)
-    folder.put(ledger_name(entry.shard), sink.getbuffer())
+    folder.put(ledger_name(entry.shard), sink.getvalue())
 
 
 def read_entry(content: bytes) -> tuple[Entry, pa.Table]:

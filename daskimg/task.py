@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,8 @@ from daskimg.statistics import ChannelSums, channel_sums
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from daskimg.decode import Source
     from daskimg.plan import ArraySpec, Brief, Plan
     from daskimg.transforms import Sample
@@ -34,7 +35,6 @@ REPORT = pd.DataFrame(
         "source_bytes": pd.Series([], dtype="int64"),
         "stored_bytes": pd.Series([], dtype="int64"),
         "resumed": pd.Series([], dtype="bool"),
-        "seconds": pd.Series([], dtype="float64"),
         "reasons": pd.Series([], dtype="object"),
     }
 )
@@ -88,7 +88,6 @@ def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
     TransformError
         If a transform raised: a bug, with its row named.
     """
-    began = time.perf_counter()
     shard = int(rows["shard"].iloc[0])
     folder = fetch.open_folder(brief.url)
     entry = store.find_entry(folder, shard)
@@ -97,10 +96,10 @@ def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
     resumed = entry is not None
     if entry is None:
         entry = _Work(brief, shard).run(rows, folder)
-    return _report(entry, resumed, time.perf_counter() - began)
+    return _report(entry, resumed)
 
 
-def _report(entry: store.Entry, resumed: bool, seconds: float) -> pd.DataFrame:
+def _report(entry: store.Entry, resumed: bool) -> pd.DataFrame:
     line = {
         "shard": entry.shard,
         "samples": entry.samples,
@@ -109,7 +108,6 @@ def _report(entry: store.Entry, resumed: bool, seconds: float) -> pd.DataFrame:
         "source_bytes": entry.source_bytes,
         "stored_bytes": sum(size for size, _ in entry.objects.values()),
         "resumed": resumed,
-        "seconds": seconds,
         "reasons": json.dumps(entry.reasons),
     }
     return pd.DataFrame([line]).astype(REPORT.dtypes)
@@ -159,11 +157,7 @@ class _Work:
 
     def _fill(self, place: int, sample: Sample, source: Source) -> None:
         for spec in self._brief.sharded:
-            slot = self._buffers[spec.name].slot(place)
-            if spec.name == "image":
-                sample.image.write(slot)
-            else:
-                slot[...] = sample.targets[spec.name].array
+            write_entry_of(sample, spec, self._buffers[spec.name].slot(place))
         self._lines.made(place, sample, source)
 
     def _put(self, folder: fetch.Folder) -> dict[str, tuple[int, str]]:
@@ -219,7 +213,6 @@ class _Lines:
 
     def __init__(self, brief: Brief, start: int, count: int) -> None:
         self._schema = store.ledger_schema(brief.targets)
-        self._targets = brief.targets
         self._samples = range(start, start + count)
         self._parts = brief.parts
         self.reduced = 0
@@ -301,6 +294,14 @@ def make_samples(brief: Brief, row: Row, content: bytes) -> tuple[list[Sample], 
                     row, f"{spec.name} of {found}, and promised {(spec.shape, spec.dtype)}"
                 )
     return samples, source
+
+
+def write_entry_of(sample: Sample, spec: ArraySpec, slot: NDArray[Any]) -> None:
+    """Copy what a sample has for a sharded array into its slot there."""
+    if spec.name == "image":
+        sample.image.write(slot)
+    else:
+        slot[...] = sample.targets[spec.name].array
 
 
 def _made_of(sample: Sample, spec: ArraySpec) -> tuple[tuple[int, ...], str] | None:

@@ -11,7 +11,7 @@ from daskimg import store
 from daskimg.errors import OptionError, SampleError
 from daskimg.plan import Brief, Layout, arrays_of
 from daskimg.recipe import Recipe, Row
-from daskimg.task import make_samples, read_contents
+from daskimg.task import make_samples, read_contents, write_entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,10 +133,7 @@ def _compared(
     for spec in brief.sharded:
         stored = np.asarray(committed.group[spec.name][sample])  # type: ignore[index]
         again = np.empty(spec.shape, spec.dtype)
-        if spec.name == "image":
-            made.image.write(again)
-        else:
-            again[...] = made.targets[spec.name].array
+        write_entry_of(made, spec, again)
         if not np.array_equal(stored, again):
             yield f"{who}: {spec.name} differs in {int((stored != again).sum()):,} values"
 

@@ -5,7 +5,7 @@ characters in a file name, and a local read costs microseconds.
 """
 
 from daskimg.fetch._objects import Folder, open_folder
-from daskimg.fetch._paths import expand, is_folder, is_url, join, local_path, name_of, parent_of
+from daskimg.fetch._paths import expand, is_folder, is_url, join, local_path, name_of
 from daskimg.fetch._sources import limited, open_input, read, read_ahead
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "name_of",
     "open_folder",
     "open_input",
-    "parent_of",
     "read",
     "read_ahead",
 ]

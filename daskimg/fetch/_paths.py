@@ -72,17 +72,6 @@ def name_of(location: str) -> str:
     return location.rstrip("/").rpartition("/")[2]
 
 
-def parent_of(location: str) -> str:
-    """Return the folder that holds a file: what relative paths in a table are relative to.
-
-    >>> parent_of("gs://bucket/in/labels.csv")
-    'gs://bucket/in'
-    """
-    if is_url(location):
-        return location.rstrip("/").rpartition("/")[0]
-    return str(Path(local_path(location)).absolute().parent)
-
-
 def is_folder(location: str) -> bool:
     """Tell whether a location is a folder (or a bucket's prefix) that exists."""
     if not is_url(location):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -62,7 +63,7 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(ABC):
     """A table that can be read again and again, in the same order.
 
     Attributes
@@ -91,9 +92,9 @@ class Source:
     cells: ClassVar[bool] = False
     reads_bytes: ClassVar[bool] = False
 
+    @abstractmethod
     def pieces(self) -> Iterator[Piece]:
         """Yield all rows, in order, in pieces of any size."""
-        raise NotImplementedError
 
     def from_bytes(self, column: str) -> Source:
         """Return the same table with its pictures in ``column``; only Parquet has them."""

@@ -154,6 +154,39 @@ def test_a_jpeg_is_decoded_to_at_least_twice_what_is_needed(orientation):
     assert picture._pixels.size[::-1] == tuple(length // 4 for length in upright)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("needed", range(5, 45, 4))
+def test_a_jpeg_is_decoded_at_the_fewest_eighths_that_do(mode, needed):
+    content = saved(photograph(80, 120).convert(mode), "JPEG")
+
+    picture, _ = decode(content, DecodeOptions(), lambda _h, _w: (needed, needed))
+
+    eighths = min(8, -(-2 * needed // 10))
+    assert picture._pixels.size == (15 * eighths, 10 * eighths)
+    exact = pixels(content, exact=True) if eighths == 8 else None
+    if exact is not None:
+        npt.assert_array_equal(picture.array(), exact)
+
+
+@quick
+@given(data=st.data())
+def test_a_damaged_jpeg_has_the_same_verdict_at_any_scale(data):
+    content = bytearray(saved(photograph(40, 56), "JPEG", progressive=data.draw(st.booleans())))
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(2, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = bytes(content[: data.draw(st.integers(3, len(content)))])
+
+    assert verdict(content, DecodeOptions()) == verdict(content, EXACT)
+
+
+def verdict(content, options):
+    try:
+        picture, source = decode(content, options, lambda _h, _w: (4, 4))
+    except SampleError as error:
+        return error.reason
+    return (picture.height, picture.width), source
+
+
 def test_a_recipe_that_needs_every_pixel_gets_every_pixel():
     content = saved(photograph(60, 90), "JPEG")
 
@@ -166,7 +199,7 @@ def test_a_reduced_picture_has_no_array_of_its_own():
     content = saved(photograph(100, 100), "JPEG")
     picture, _ = decode(content, DecodeOptions(), lambda _h, _w: (9, 9))
 
-    with pytest.raises(ValueError, match="decoded at 1/4> has no pixels of its own size"):
+    with pytest.raises(ValueError, match="decoded at 2/8> has no pixels of its own size"):
         picture.array()
 
     assert picture.resized(100, 100).array().shape == (100, 100, 3)

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from daskimg.decode import decode, read_header
+from daskimg.decode._jpeg import read_frame
 from daskimg.errors import SampleError
 from daskimg.options import DecodeOptions
 
@@ -85,7 +86,7 @@ def test_a_file_that_should_decode_does_to_the_right_colours(row):
 
 
 @pytest.mark.parametrize("row", rows("decode"))
-def test_reduced_decoding_has_the_bits_of_pillows_own(row):
+def test_reduced_decoding_has_the_bits_of_pillows_own_or_is_as_near(row):
     content = content_of(row)
     image = JpegImageFile(BytesIO(content)) if row["format"] in ("JPEG", "MPO") else None
     if image is None:
@@ -98,7 +99,12 @@ def test_reduced_decoding_has_the_bits_of_pillows_own(row):
 
     reduced, _ = decode(content, DecodeOptions(), lambda _h, _w: (32, 32))
 
-    npt.assert_array_equal(reduced.resized(32, 32).array(), expected)
+    got = reduced.resized(32, 32).array()
+    if read_frame(content) is None:
+        npt.assert_array_equal(got, expected)
+    else:  # at any eighth of its size, not only a half or a quarter
+        exact = decode(content, EXACT)[0].resized(32, 32).array().astype(int)
+        assert abs(got - exact).mean() < max(2, 1.1 * abs(expected - exact).mean())
 
 
 @pytest.mark.parametrize("row", rows("error"))

@@ -29,6 +29,13 @@ _MOST_THREADS = 8  # a worker process of more threads spends them waiting for th
 _DASHBOARD = 8787
 _ENVIRON = "distributed.nanny.pre-spawn-environ"
 
+_QUIET = {
+    # Sampling every thread's stack each 10 ms takes the GIL from the decoding threads, and
+    # every process that wakes each 20 ms to time its event loop takes a core from them.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterOptions:
@@ -102,8 +109,7 @@ def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
             yield lambda: client
         return
     with (
-        # Sampling every thread's stack each 10 ms takes the GIL from the decoding threads.
-        dask.config.set({"distributed.worker.profile.enabled": False, _ENVIRON: _environment()}),
+        dask.config.set({**_QUIET, _ENVIRON: _environment()}),
         ThreadPoolExecutor(1) as starter,
         ExitStack() as stack,
     ):

@@ -1,6 +1,6 @@
-"""The only door to Pillow: a file's bytes become a picture, or a reason why not.
+"""The only door to Pillow and simplejpeg: a file's bytes become a picture, or a reason why not.
 
-Decoding is safe in threads and runs in parallel: Pillow lets go of the interpreter's lock.
+Decoding is safe in threads and runs in parallel: both let go of the interpreter's lock.
 Nothing here looks at a file's name. Of several frames or pages the first is taken.
 """
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEEP_GREY = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
 """Pillow's modes of more than 8 bits; it keeps no colour deeper than that."""
 
-_JPEG = b"\xff\xd8\xff"
+JPEG = b"\xff\xd8\xff"
 _NOT_DRAWN = {"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
 _UNIDENTIFIED = (SyntaxError, IndexError, TypeError, struct.error)
 _BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -122,7 +122,7 @@ def _identified(content: bytes) -> ImageFile:
 
     ``Image.open`` also checks its own limit, before the size can be put into a message.
     """
-    if content.startswith(_JPEG):
+    if content.startswith(JPEG):
         try:
             jpeg = Jpeg(BytesIO(content))
         except _UNIDENTIFIED as error:

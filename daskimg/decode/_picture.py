@@ -40,7 +40,7 @@ class Picture:
         pixels: Image.Image | NDArray[Any],
         channels: int,
         size: tuple[int, int] | None = None,
-        scale: int = 1,
+        scale: float = 1,
         origin: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         """Hold pixels of one channel or of ``channels``.
@@ -63,7 +63,7 @@ class Picture:
 
     def __repr__(self) -> str:
         """Return the shape and the dtype."""
-        reduced = f", decoded at 1/{self._scale}" if self._scale > 1 else ""
+        reduced = f", decoded at {8 / self._scale:g}/8" if self._scale > 1 else ""
         return f"<Picture {self.height} x {self.width} x {self.channels} {self.dtype}{reduced}>"
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import PIL
@@ -10,7 +11,8 @@ from PIL import Image, features
 
 from daskimg.decode._colours import coloured
 from daskimg.decode._faults import contained
-from daskimg.decode._files import DEEP_GREY, Jpeg, Opened, open_file
+from daskimg.decode._files import DEEP_GREY, JPEG, Jpeg, Opened, open_file
+from daskimg.decode._jpeg import decode_frame, read_frame
 from daskimg.decode._orientation import SWAPPED, TURNS
 from daskimg.decode._picture import Picture
 
@@ -64,20 +66,47 @@ def decode(
         What the picture is to be.
     least
         Maps the source's (height, width) to the fewest pixels, (height, width), that are of
-        use. Unless ``options.exact``, a JPEG is then decoded at 1/2, 1/4 or 1/8, to at least
-        twice that.
+        use. Unless ``options.exact``, a JPEG is then decoded at some eighths of its size, to
+        at least twice that.
 
     Raises
     ------
     SampleError
         If the file is at fault.
     """
+    if least is not None and not options.exact and options.dtype == "uint8":
+        found = _everyday(content, options, least)
+        if found is not None:
+            return found
     with contained:
         file = open_file(content, options.max_pixels)
     # Outside: an exception of the caller's own function is no fault of the file.
     needed = least(file.height, file.width) if least and not options.exact else None
     with contained:
         return _picture(file, options, needed), _source(file, options)
+
+
+def _everyday(
+    content: bytes, options: DecodeOptions, least: Least
+) -> tuple[Picture, Source] | None:
+    """Return the picture in a JPEG of the common kind, or ``None`` to have Pillow look."""
+    frame = read_frame(content) if content.startswith(JPEG) else None
+    if frame is None or frame.height * frame.width > options.max_pixels:
+        return None
+    if options.channels == 1 and not frame.grey:
+        return None
+    needed = least(frame.height, frame.width)
+    decoded = decode_frame(content, frame, _doubled(needed))
+    if decoded is None:
+        return None
+    pixels, eighths = decoded
+    size = frame.height, frame.width
+    source = Source(frame.width, frame.height, "L" if frame.grey else "RGB", reduced=False)
+    return Picture(pixels, options.channels, size, 8 / eighths), source
+
+
+def _doubled(needed: tuple[int, int]) -> tuple[int, int]:
+    return max(1, _GAP * needed[0]), max(1, _GAP * needed[1])
 
 
 def read_header(content: bytes, options: DecodeOptions) -> Source:
@@ -101,6 +130,7 @@ def decoder_versions() -> dict[str, str]:
     turbo = features.version("libjpeg_turbo")
     jpeg = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
     found = {"decoder": "pillow", "pillow": PIL.__version__, "libjpeg": jpeg}
+    found["simplejpeg"] = version("simplejpeg")
     for name, feature in _LIBRARIES.items():
         found[name] = features.version(feature) or "none"
     return found
@@ -134,8 +164,8 @@ def _drafted(file: Opened, options: DecodeOptions, needed: tuple[int, int] | Non
     if needed is None:
         size = None
     else:
-        height, width = reversed(needed) if file.orientation in SWAPPED else needed
-        size = max(1, _GAP * width), max(1, _GAP * height)
+        height, width = _doubled(needed)
+        size = (height, width) if file.orientation in SWAPPED else (width, height)
     if grey is None and size is None:
         return 1
     full = image.size[0]

@@ -1,147 +1,22 @@
-"""Steps from sample to samples: each says what it returns before it is run.
-
-A transform is a frozen dataclass (pickled to every worker, written to TOML, part of the
-store's fingerprint) with two methods::
-
-    resolve(spec) -> list[Spec]        what it makes of a spec, without pixels
-    __call__(sample) -> list[Sample]   the same number of samples
-
-One element for a map, several for tiles or flips, none for a filter. It may have a third,
-``least(height, width) -> (height, width)``: the fewest pixels of a source of that size it can
-use. A JPEG is then decoded at a reduced scale, if the transform is the first of its recipe;
-it must read its picture through ``Picture.resized`` only. And it may say
-``carries = frozenset({"mask", "points"})``: the kinds of target it moves along. A recipe in
-which a target meets a transform without a rule for its kind is refused before it runs.
-
-Geometry is an affine: ``sample.affine`` maps a point (x, y) of the source, after EXIF
-orientation, to the output. Coordinates are continuous: pixel ``i`` covers ``[i, i + 1)``.
-"""
+"""Transforms that scale a picture and place it in an output of one size."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import (
-    TYPE_CHECKING,
-    ClassVar,
-    Literal,
-    NamedTuple,
-    Protocol,
-    get_args,
-    runtime_checkable,
-)
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
 from daskimg.decode import Picture
-from daskimg.errors import OptionError, PlanError
-from daskimg.options import DType, Resampling, colour, one_of, whole
+from daskimg.errors import OptionError
+from daskimg.options import Resampling, colour, one_of, whole
+from daskimg.transforms._affine import IDENTITY, apply_affine, compose
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from numpy.typing import NDArray
 
-TargetKind = Literal["mask", "points", "values"]
-
-
-@dataclass(frozen=True, slots=True)
-class TargetSpec:
-    """An array that goes with the image, one entry a sample.
-
-    Attributes
-    ----------
-    name
-        The array's name in the store.
-    kind
-        ``mask``: (height, width, channel), moved with the picture, never interpolated.
-        ``points``: (..., 2) of x and y, mapped by the affine. ``values``: left as it is.
-    axes
-        Names of the axes behind ``sample``; another length needs another name.
-    shape
-        Length of each of ``axes``.
-    dtype
-        NumPy name of the element type.
-    """
-
-    name: str
-    kind: TargetKind
-    axes: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-
-
-class Target(NamedTuple):
-    """A sample's own entry of a target array, and the kind that says how it moves."""
-
-    kind: TargetKind
-    array: NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What a sample looks like, known without its pixels.
-
-    ``height`` and ``width`` are ``None`` where they depend on the source.
-    """
-
-    height: int | None
-    width: int | None
-    channels: int
-    dtype: DType
-    targets: tuple[TargetSpec, ...] = ()
-
-
-IDENTITY: NDArray[np.float64] = np.eye(2, 3)
-"""The affine of a picture to which nothing has been done yet; read-only."""
-IDENTITY.flags.writeable = False
-
-
-@dataclass(slots=True)
-class Sample:
-    """One picture on its way through a recipe.
-
-    Attributes
-    ----------
-    image
-        The picture; ``image.array()`` is (height, width, channel).
-    affine
-        (2, 3) float64, from source to output coordinates (x, y).
-    targets
-        Entries by the array's name, as the spec's ``targets`` say.
-    seed, row, part
-        What randomness may depend on: the recipe's seed, the row of the manifest, and
-        which of the row's samples this is.
-    """
-
-    image: Picture
-    affine: NDArray[np.float64] = field(default_factory=lambda: IDENTITY)
-    targets: dict[str, Target] = field(default_factory=dict)
-    seed: int = 0
-    row: int = 0
-    part: int = 0
-
-    def rng(self, stream: int) -> np.random.Generator:
-        """Return random numbers that depend on nothing but (seed, row, part, stream).
-
-        A Philox counter (Salmon et al., SC'11, doi:10.1145/2063384.2063405): the same on
-        every worker, on a retry, and whatever the partitioning.
-        """
-        counter = [0, self.part, self.row, stream]
-        return np.random.Generator(np.random.Philox(key=self.seed, counter=counter))
-
-
-@runtime_checkable
-class Transform(Protocol):
-    """A step from sample to samples; implement it as a frozen dataclass."""
-
-    def resolve(self, spec: Spec) -> list[Spec]:
-        """Return the specs of the outputs, or raise ``OptionError``."""
-        ...
-
-    def __call__(self, sample: Sample) -> list[Sample]:
-        """Return as many samples as ``resolve`` returns specs."""
-        ...
+    from daskimg.transforms._protocol import Sample, Spec, Target, TargetKind, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +71,9 @@ class _Placed(ABC):
             name: target._replace(array=self._moved(target, place, step))
             for name, target in sample.targets.items()
         }
-        # The first step of nearly every recipe, for each picture: no product, no replace().
+        # The first step of nearly every recipe, for each picture: no product.
         affine = step if sample.affine is IDENTITY else compose(step, sample.affine)
-        return [Sample(image, affine, targets, sample.seed, sample.row, sample.part)]
+        return [replace(sample, image=image, affine=affine, targets=targets)]
 
     def _fill(self) -> tuple[int, int, int]:
         return (0, 0, 0)
@@ -346,48 +221,3 @@ def _levels(fill: tuple[int, int, int], like: NDArray[Any]) -> NDArray[Any]:
 def _affine_of(place: Placement, height: int, width: int) -> NDArray[np.float64]:
     across, down = place.wide / width, place.tall / height
     return np.array([[across, 0.0, place.left], [0.0, down, place.top]])
-
-
-def compose(step: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (2, 3) affine that does ``before`` and then ``step``."""
-    both = step[:, :2] @ before
-    both[:, 2] += step[:, 2]
-    return both
-
-
-def apply_affine(affine: NDArray[np.float64], points: NDArray[Any]) -> NDArray[Any]:
-    """Return (..., 2) points (x, y) mapped by a (2, 3) affine, in their own dtype.
-
-    >>> apply_affine(np.array([[2.0, 0, 1], [0, 2.0, 0]]), np.array([[1.0, 1.0]]))
-    array([[3., 2.]])
-    """
-    mapped = points @ affine[:, :2].T + affine[:, 2]
-    return np.asarray(mapped, points.dtype)
-
-
-def resolve_chain(transforms: tuple[Transform, ...], start: Spec) -> list[Spec]:
-    """Return the specs of all samples that a row becomes; checked before a byte is read.
-
-    Raises
-    ------
-    PlanError
-        If a target meets a transform that has no rule for its kind.
-    OptionError
-        If a transform refuses its input.
-    """
-    specs = [start]
-    for step in transforms:
-        for spec in specs:
-            _check_carried(step, spec)
-        specs = [made for spec in specs for made in step.resolve(spec)]
-    return specs
-
-
-def _check_carried(step: Transform, spec: Spec) -> None:
-    carried: frozenset[TargetKind] = getattr(step, "carries", frozenset())
-    for target in spec.targets:
-        if target.kind != "values" and target.kind not in carried:
-            raise PlanError(
-                f"{type(step).__name__} has no rule for {target.name}, a target of kind "
-                f"{target.kind}; give it one and say carries = frozenset({{{target.kind!r}}})"
-            )

@@ -40,14 +40,18 @@ if TYPE_CHECKING:
     from daskimg.read import Batch, Samples, open_store
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
+    from daskimg.tiles import join_tiles
     from daskimg.transforms import (
         CenterCrop,
         Fit,
+        NoiseFit,
+        NoiseFrames,
         Resize,
         Sample,
         Spec,
         Target,
         TargetSpec,
+        Tiles,
         Transform,
     )
     from daskimg.verify import Verification, verify_store
@@ -72,14 +76,18 @@ _ROOMS = {
     "read": ("Batch", "Samples", "open_store"),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
+    "tiles": ("join_tiles",),
     "transforms": (
         "CenterCrop",
         "Fit",
+        "NoiseFit",
+        "NoiseFrames",
         "Resize",
         "Sample",
         "Spec",
         "Target",
         "TargetSpec",
+        "Tiles",
         "Transform",
     ),
     "verify": ("Verification", "verify_store"),
@@ -95,6 +103,8 @@ __all__ = [
     "Fit",
     "Manifest",
     "ManifestError",
+    "NoiseFit",
+    "NoiseFrames",
     "OptionError",
     "Picture",
     "Plan",
@@ -112,11 +122,13 @@ __all__ = [
     "StoreOptions",
     "Target",
     "TargetSpec",
+    "Tiles",
     "Transform",
     "TransformError",
     "TransportError",
     "Verification",
     "build_store",
+    "join_tiles",
     "normalize",
     "open_store",
     "plan_store",

@@ -27,6 +27,7 @@ orientation, to the output. Coordinates are continuous: pixel ``i`` covers ``[i,
 """
 
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose
+from daskimg.transforms._people import MPII_JOINTS, MPII_PAIRS, PersonCrop
 from daskimg.transforms._placed import CenterCrop, Fit, Placement, Resize
 from daskimg.transforms._protocol import (
     Sample,
@@ -40,8 +41,11 @@ from daskimg.transforms._protocol import (
 
 __all__ = [
     "IDENTITY",
+    "MPII_JOINTS",
+    "MPII_PAIRS",
     "CenterCrop",
     "Fit",
+    "PersonCrop",
     "Placement",
     "Resize",
     "Sample",

@@ -30,7 +30,7 @@ MPII_PAIRS = ((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13))
 """Which of MPII's joints are the right and the left of a pair: mirroring swaps them."""
 
 _HEIGHT = 200  # pixels of a person of scale 1, by MPII's definition
-_STREAM = 0x50455253  # "PERS": of random numbers, and of no other transform
+_STREAM = 64  # of random numbers, and of no other transform
 _LEAST = 1  # pixels that a region must keep of the picture in each direction
 
 

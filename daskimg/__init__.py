@@ -42,9 +42,12 @@ if TYPE_CHECKING:
     from daskimg.read import Batch, Samples, open_store
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
+    from daskimg.targets import Keypoints, MaskFile
     from daskimg.transforms import (
         CenterCrop,
         Fit,
+        Heatmaps,
+        PersonCrop,
         Resize,
         Sample,
         Spec,
@@ -76,9 +79,12 @@ _ROOMS = {
     "read": ("Batch", "Samples", "open_store"),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
+    "targets": ("Keypoints", "MaskFile"),
     "transforms": (
         "CenterCrop",
         "Fit",
+        "Heatmaps",
+        "PersonCrop",
         "Resize",
         "Sample",
         "Spec",
@@ -97,9 +103,13 @@ __all__ = [
     "DaskimgError",
     "DecodeOptions",
     "Fit",
+    "Heatmaps",
+    "Keypoints",
     "Manifest",
     "ManifestError",
+    "MaskFile",
     "OptionError",
+    "PersonCrop",
     "Picture",
     "Plan",
     "PlanError",

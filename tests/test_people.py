@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from daskimg.decode import Picture, decode
-from daskimg.errors import OptionError, SampleError
+from daskimg.errors import OptionError, PlanError, SampleError
 from daskimg.options import DecodeOptions
 from daskimg.targets import Keypoints, MaskFile
 from daskimg.transforms import (
     MPII_JOINTS,
     MPII_PAIRS,
+    Heatmaps,
     PersonCrop,
     Resize,
     Sample,
@@ -267,6 +268,74 @@ def test_a_crop_by_joints_needs_joints():
 def test_the_columns_are_those_of_the_region():
     assert PersonCrop(center="middle").columns == ("middle", "scale")
     assert BY_JOINTS.columns == ()
+
+
+# -- heatmaps -----------------------------------------------------------------------------
+
+HEATMAPS = Heatmaps(16, 24, sigma=1.5)
+
+
+def test_a_heatmap_is_brightest_where_its_joint_went():
+    sample = jointed([[130, 50], [399, 299], [np.nan] * 2], [1, 0, 0])
+
+    (placed,) = Resize(64, 96)(sample)
+    (made,) = HEATMAPS(placed)
+
+    drawn = made.targets["heatmap"].array
+    assert (drawn.shape, drawn.dtype) == ((16, 24, 3), np.float32)
+    row, column = np.unravel_index(drawn[:, :, 0].argmax(), (16, 24))
+    assert (row, column) == (int(50 / 300 * 16), int(130 / 400 * 24))
+    assert drawn[:, :, 0].max() > 0.8
+    assert not drawn[:, :, 1:].any()
+    for name, target in placed.targets.items():
+        npt.assert_array_equal(made.targets[name].array, target.array)
+
+
+def test_the_spec_of_heatmaps_is_what_is_drawn():
+    (spec,) = resolve_chain((PersonCrop(32, 32), HEATMAPS), SPEC)
+
+    heatmap = spec.targets[-1]
+    assert (heatmap.name, heatmap.kind, heatmap.dtype) == ("heatmap", "heatmap", "float32")
+    assert heatmap.shape == (16, 24, 16)
+    assert heatmap.axes == ("heatmap_height", "heatmap_width", "joint")
+    assert (spec.height, spec.width) == (32, 32)
+
+
+@pytest.mark.parametrize("step", [Resize(8, 8), PersonCrop(8, 8)], ids=["resize", "person"])
+def test_no_geometry_may_follow_a_heatmap(step):
+    with pytest.raises(PlanError, match="has no rule for heatmap, a target of kind heatmap"):
+        resolve_chain((HEATMAPS, step), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("steps", "targets", "words"),
+    [
+        pytest.param((HEATMAPS,), (), r"there are none; declare Keypoints\(\)", id="no target"),
+        pytest.param(
+            (HEATMAPS,),
+            MaskFile("m", name="keypoint").specs() + Keypoints().specs()[1:],
+            "needs the targets keypoint .points. and visible .joints., there are keypoint, vis",
+            id="of another kind",
+        ),
+        pytest.param((HEATMAPS,) * 2, Keypoints().specs(), "leave one Heatmaps out", id="twice"),
+    ],
+)
+def test_heatmaps_need_joints_once(steps, targets, words):
+    with pytest.raises(OptionError, match=words):
+        resolve_chain(steps, replace(SPEC, targets=targets))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"width": 0}, "width must be a whole number of at least 1, got 0; try 64"),
+        ({"sigma": 0}, "sigma must be a number of 0.01 to 1e6 pixels, got 0; try 2.0"),
+        ({"sigma": float("inf")}, "got inf"),
+    ],
+)
+def test_heatmaps_of_nothing_are_refused_with_advice(options, words):
+    with pytest.raises(OptionError, match=words):
+        Heatmaps(**options)
 
 
 # -- MPII ---------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ orientation, to the output. Coordinates are continuous: pixel ``i`` covers ``[i,
 """
 
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose
+from daskimg.transforms._heatmap import Heatmaps
 from daskimg.transforms._people import MPII_JOINTS, MPII_PAIRS, PersonCrop
 from daskimg.transforms._placed import CenterCrop, Fit, Placement, Resize
 from daskimg.transforms._protocol import (
@@ -45,6 +46,7 @@ __all__ = [
     "MPII_PAIRS",
     "CenterCrop",
     "Fit",
+    "Heatmaps",
     "PersonCrop",
     "Placement",
     "Resize",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from daskimg.read import Batch, Samples, open_store
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
+    from daskimg.targets import Keypoints, MaskFile
     from daskimg.tiles import join_tiles
     from daskimg.transforms import (
         Autocontrast,
@@ -51,11 +52,13 @@ if TYPE_CHECKING:
         Fit,
         Flip,
         Grayscale,
+        Heatmaps,
         MinSize,
         Mirror,
         Modes,
         NoiseFit,
         NoiseFrames,
+        PersonCrop,
         PhotometricJitter,
         RandomCrop,
         RandomMirror,
@@ -93,6 +96,7 @@ _ROOMS = {
     "read": ("Batch", "Samples", "open_store"),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
+    "targets": ("Keypoints", "MaskFile"),
     "tiles": ("join_tiles",),
     "transforms": (
         "Autocontrast",
@@ -102,11 +106,13 @@ _ROOMS = {
         "Fit",
         "Flip",
         "Grayscale",
+        "Heatmaps",
         "MinSize",
         "Mirror",
         "Modes",
         "NoiseFit",
         "NoiseFrames",
+        "PersonCrop",
         "PhotometricJitter",
         "RandomCrop",
         "RandomMirror",
@@ -136,14 +142,18 @@ __all__ = [
     "Fit",
     "Flip",
     "Grayscale",
+    "Heatmaps",
+    "Keypoints",
     "Manifest",
     "ManifestError",
+    "MaskFile",
     "MinSize",
     "Mirror",
     "Modes",
     "NoiseFit",
     "NoiseFrames",
     "OptionError",
+    "PersonCrop",
     "PhotometricJitter",
     "Picture",
     "Plan",

@@ -29,6 +29,8 @@ Reason = Literal[
     "corrupt",  # the picture cannot be decoded
     "pixels",  # more pixels than the limit
     "mode",  # a colour mode that cannot become the output's
+    "size",  # its size is not what was declared
+    "target",  # a target's cell cannot be used
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why a sample failed: a closed list, so that failures can be counted."""

@@ -139,9 +139,9 @@ def test_padding_has_its_colour_and_masks_their_own():
     mask = np.full((5, 7, 1), 3, np.uint8)
 
     made = cut(
-        Tiles(4, 4, edge="pad", fill=(1, 2, 3), mask_fill=255),
+        Tiles(4, 4, edge="pad", fill=(1, 2, 3)),
         source(5, 7),
-        targets={"mask": Target("mask", mask)},
+        targets={"mask": Target("mask", mask, 255)},
     )
 
     assert len(made) == 4
@@ -237,12 +237,12 @@ def test_whole_tiles_draw_no_noise(monkeypatch):
 def test_masks_and_points_are_framed_with_the_picture():
     mask = np.full((3, 6, 1), 7, np.uint8)
     targets = {
-        "mask": Target("mask", mask),
+        "mask": Target("mask", mask, 9),
         "keypoint": Target("points", np.array([[5.5, 1.5]], np.float32)),
         "visible": Target("joints", np.array([1], np.uint8)),
     }
 
-    made = cut(NoiseFrames(4, 4, mask_fill=9), source(3, 6), targets=targets)
+    made = cut(NoiseFrames(4, 4), source(3, 6), targets=targets)
 
     assert made[1].targets["mask"].array[..., 0].tolist() == [[9, 7, 7, 9]] * 3 + [[9] * 4]
     assert made[1].targets["keypoint"].array.tolist() == [[2.5, 1.5]]
@@ -270,8 +270,6 @@ def test_masks_are_cut_in_the_spec_as_well():
     (spec,) = Tiles(8, 9).resolve(replace(SPEC, targets=(target,)))
 
     assert spec.targets[0].shape == (8, 9, 1)
-    with pytest.raises(OptionError, match="at most 255, as mask is of uint8, got 300"):
-        Tiles(8, 9, mask_fill=300).resolve(replace(SPEC, targets=(target,)))
 
 
 @pytest.mark.parametrize(
@@ -383,7 +381,6 @@ def test_shapes_that_do_not_belong_together_are_refused():
         pytest.param({"stride": (1, 2, 3)}, "down, across", id="three strides"),
         pytest.param({"edge": "wrap"}, "drop, pad, shift", id="unknown edge"),
         pytest.param({"fill": (0, 0)}, "three levels", id="two levels"),
-        pytest.param({"mask_fill": -1}, "mask_fill must be", id="negative fill"),
     ],
 )
 def test_bad_options_are_refused_with_advice(options, advice):
@@ -408,7 +405,7 @@ def test_bad_noise_is_refused_with_advice(kind, options, advice):
 
 @pytest.mark.parametrize(
     "transform",
-    [Tiles(8, 9, (4, 3), "pad", (1, 2, 3), 255), NoiseFrames(4, 5, 100.0, 20.0), NoiseFit(6, 7)],
+    [Tiles(8, 9, (4, 3), "pad", (1, 2, 3)), NoiseFrames(4, 5, 100.0, 20.0), NoiseFit(6, 7)],
 )
 def test_tiles_go_to_toml_and_pickle_and_back(transform):
     recipe = Recipe((transform,))

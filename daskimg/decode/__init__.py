@@ -4,6 +4,7 @@ Decoding is safe in threads and runs in parallel: both let go of the interpreter
 Nothing here looks at a file's name. Of several frames or pages the first is taken.
 """
 
+from daskimg.decode._masks import decode_mask
 from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._picture import Picture
 from daskimg.decode._sources import Source, decode, decoder_versions, read_header
@@ -13,6 +14,7 @@ __all__ = [
     "Source",
     "autocontrast",
     "decode",
+    "decode_mask",
     "decoder_versions",
     "enhance",
     "equalize",

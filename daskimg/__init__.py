@@ -22,6 +22,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 if TYPE_CHECKING:
     from daskimg import recipes
     from daskimg.build import ClusterOptions, Report, build_store
+    from daskimg.contract import check_transform
     from daskimg.decode import Picture
     from daskimg.errors import (
         DaskimgError,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "build": ("ClusterOptions", "Report", "build_store"),
+    "contract": ("check_transform",),
     "decode": ("Picture",),
     "errors": (
         "DaskimgError",
@@ -181,6 +183,7 @@ __all__ = [
     "TransportError",
     "Verification",
     "build_store",
+    "check_transform",
     "draw_heatmaps",
     "gaussian_noise",
     "join_tiles",

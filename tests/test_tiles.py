@@ -346,12 +346,15 @@ def test_any_stride_is_joined_where_it_covers(tall, wide, stride, height, width)
     npt.assert_array_equal(joined, np.where((down & across)[:, :, None], array, 0))
 
 
-def test_tiles_that_disagree_are_averaged_and_rounded_to_even():
-    image = np.array([10, 11, 13], np.uint8).reshape(3, 1, 1, 1)
-    affine = np.tile(np.eye(2, 3), (3, 1, 1))
+@pytest.mark.parametrize(
+    ("levels", "mean"),
+    [([10, 11], 10), ([11, 12], 12), ([10, 11, 11], 11), ([254, 255, 255], 255), ([7], 7)],
+)
+def test_tiles_that_disagree_are_averaged_and_rounded_half_to_even(levels, mean):
+    image = np.array(levels, np.uint8).reshape(-1, 1, 1, 1)
+    affine = np.tile(np.eye(2, 3), (len(levels), 1, 1))
 
-    assert join_tiles(image[:2], affine[:2], height=1, width=1).item() == 10  # of 10.5
-    assert join_tiles(image[1:], affine[1:], height=1, width=1).item() == 12
+    assert join_tiles(image, affine, height=1, width=1).item() == mean
 
 
 @pytest.mark.parametrize(

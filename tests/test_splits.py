@@ -194,12 +194,12 @@ def test_a_column_that_is_not_there_is_refused_before_a_row_is_read(columns):
 
 
 def test_a_split_is_settled_by_one_pass_over_its_column():
-    manifest = read_manifest(frame(part=["b", "test", "b", "train"]))
+    manifest = read_manifest(frame(fold=["b", "test", "b", "train"]))
 
-    assert manifest.settled(parse_split("column:part")).names == ("train", "test", "b")
+    assert manifest.settled(parse_split("column:fold")).names == ("train", "test", "b")
     assert manifest.settled(parse_split("every:2")) == parse_split("every:2")
-    with pytest.raises(ManifestError, match="no column 'prats'; did you mean 'part'"):
-        manifest.settled(parse_split("hash:prats:0.5,0.5"))
+    with pytest.raises(ManifestError, match="no column 'flod'; did you mean 'fold'"):
+        manifest.settled(parse_split("hash:flod:0.5,0.5"))
 
 
 def test_a_row_without_a_split_is_named_as_it_is_settled():

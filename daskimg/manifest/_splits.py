@@ -79,7 +79,7 @@ class Split:
         """Return the rule as ``parse_split`` takes it."""
         if self.kind == "every":
             return f"every:{self.every}"
-        fractions = ",".join(f"{fraction:g}" for fraction in self.fractions)
+        fractions = ",".join(map(repr, self.fractions))
         return f"{self.kind}:{self.column}" + (f":{fractions}" if fractions else "")
 
     def with_names(self, names: Iterable[str]) -> Split:

@@ -120,6 +120,11 @@ class Recipe:
         return any(getattr(step, "by_size", False) for step in self.transforms)
 
     @property
+    def by_mode(self) -> bool:
+        """Whether it depends on the mode too, which only the header tells."""
+        return any(getattr(step, "by_mode", False) for step in self.transforms)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The manifest's columns that steps and targets read."""
         every = (*self.targets, *self._all_steps())

@@ -89,6 +89,11 @@ def adjusted(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     return Recipe.from_dict(content)
 
 
+def masked(recipe: Recipe, column: str) -> Recipe:
+    """Return the recipe with a column of masks that go along with the pictures."""
+    return replace(recipe, targets=(*recipe.targets, MaskFile(column=column)))
+
+
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -58,6 +58,8 @@ class Expansion(Protocol):
         sha256 of all lines; ``None`` where they follow from the number of rows.
     measured
         Whether sizes were read.
+    empty
+        Rows that give no sample.
     """
 
     @property
@@ -68,6 +70,8 @@ class Expansion(Protocol):
     def digest(self) -> str | None: ...  # noqa: D102
     @property
     def measured(self) -> bool: ...  # noqa: D102
+    @property
+    def empty(self) -> int: ...  # noqa: D102
 
     def places(self, start: int, stop: int) -> Places:
         """Return where the samples of rows ``start`` to ``stop`` lie."""
@@ -86,6 +90,7 @@ class Uniform:
 
     digest = None
     measured = False
+    empty = 0
 
     @property
     def samples(self) -> tuple[int, ...]:

@@ -2,26 +2,179 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskimg import fetch
+from daskimg.decode import read_header
+from daskimg.errors import PlanError, SampleError
+from daskimg.headers import read_headers
+from daskimg.manifest import Split, declared_sizes, parse_split, read_pictures
 from daskimg.plan._expansion import LINE, Listed
 
 if TYPE_CHECKING:
-    from daskimg.manifest import Manifest, Split
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from daskimg.manifest import Cells, Manifest
     from daskimg.recipe import Recipe
+
+    Count = Callable[[int, int, int, str | None], int]
+    Size = tuple[int, int, str | None]
+
+_SIZES = 1 << 16  # different sizes whose counts are remembered
 
 
 def named_split(manifest: Manifest, split: Split | str | None) -> Split | None:
-    """Return how a table is split, its names known."""
-    raise NotImplementedError
+    """Return how a table is split, its names known; by default as its source is made."""
+    if split == "none":
+        return None
+    if split is None and manifest.split_column is not None:
+        split = Split(kind="column", column=manifest.split_column)
+    if split is None:
+        return None
+    return manifest.settled(parse_split(split) if isinstance(split, str) else split)
+
+
+def check_splits(recipe: Recipe, names: tuple[str, ...]) -> None:
+    """Refuse a recipe for a split that the table has not."""
+    for name, _ in recipe.splits:
+        if name not in names:
+            there = ", ".join(filter(None, names)) or "none: say --split"
+            raise PlanError(f"the recipe has steps for split {name!r}; the splits are {there}")
 
 
 def expand(
     manifest: Manifest, recipes: dict[str, Recipe], split: Split | None, limit: int | None
 ) -> Listed | None:
-    """Return what each row gives, or ``None`` if that follows from the number of rows."""
-    if split is None and not recipes[""].by_size:
+    """Return what each row gives, or ``None`` if that follows from the number of rows.
+
+    Parameters
+    ----------
+    manifest
+        The table.
+    recipes
+        By split, in the order of the split's names.
+    split
+        How rows are split.
+    limit
+        Samples after which to stop, of all splits.
+    """
+    by_size = [recipe.by_size for recipe in recipes.values()]
+    if split is None and not any(by_size):
         return None
-    raise NotImplementedError
+    found = Listed(len(recipes), measured=any(by_size))
+    measure = _Measure(manifest, list(recipes.values())) if found.measured else None
+    columns = [split.column] if split is not None and split.column else []
+    columns += measure.columns if measure else []
+    for cells in manifest.columns_pieces(list(dict.fromkeys(columns))):
+        for lines in _lines(cells, split, measure, list(recipes.values())):
+            rest = None if limit is None else limit - sum(found.samples)
+            found.add(lines if rest is None else _cut(lines, rest))
+            if limit is not None and sum(found.samples) >= limit:
+                return found
+    return found
+
+
+_STEP = 1 << 10  # rows measured before it is asked whether the limit is reached
+
+
+def _lines(
+    cells: Cells, split: Split | None, measure: _Measure | None, recipes: list[Recipe]
+) -> Iterator[NDArray[Any]]:
+    lines = np.zeros(cells.rows, LINE)
+    lines["height"] = lines["width"] = -1
+    if split is not None:
+        texts = cells.columns[split.column] if split.column else None
+        lines["group"] = split.assign(cells.row, cells.rows, texts)
+    if measure is None:
+        parts = np.array([len(recipe.outputs()) for recipe in recipes], np.int32)
+        lines["samples"] = parts[lines["group"]]
+        yield lines
+        return
+    sizes = measure.sizes(cells)
+    for start in range(0, cells.rows, _STEP):
+        piece = lines[start : start + _STEP]
+        for line in piece:
+            measure.fill(line, next(sizes))
+        yield piece
+
+
+def _cut(lines: NDArray[Any], rest: int) -> NDArray[Any]:
+    """Return lines up to the one that reaches ``rest`` samples, and no sample more."""
+    total = np.cumsum(lines["samples"], dtype=np.int64)
+    last = int(np.searchsorted(total, rest))
+    if last == len(lines):
+        return lines
+    kept = lines[: last + 1].copy()
+    kept["samples"][last] -= total[last] - rest
+    return kept
+
+
+class _Measure:
+    """Sizes of pictures, from the table's own columns or from headers, and what they give."""
+
+    def __init__(self, manifest: Manifest, recipes: list[Recipe]) -> None:
+        self._manifest = manifest
+        self._recipes = recipes
+        self._options = recipes[0].decode
+        self.columns = self._size_columns()
+        self._count: Count = lru_cache(maxsize=_SIZES)(self._counted)
+
+    def _size_columns(self) -> list[str]:
+        """Return height and width, if the table has both and no step needs more."""
+        names = ["height", "width"]
+        by_mode = any(recipe.by_mode for recipe in self._recipes)
+        there = set(names) <= set(self._manifest.table.columns)
+        return names if there and not by_mode else []
+
+    def sizes(self, cells: Cells) -> Iterator[Size | None]:
+        """Yield (height, width, mode) of each row; ``None`` where no header can be read."""
+        declared = declared_sizes(*map(cells.columns.__getitem__, self.columns)) if self.columns else None
+        if declared is not None:
+            yield from ((height, width, None) for height, width in declared.tolist())
+            return
+        if self._recipes[0].decoder is not None:
+            raise PlanError(
+                "the number of samples depends on the pictures' sizes, which are not known where "
+                "a decoder of your own reads them; give the table whole-number columns height "
+                "and width"
+            )
+        for header in self._headers(cells):
+            if isinstance(header, SampleError):
+                yield None
+            else:
+                yield header.height, header.width, header.mode
+
+    def _headers(self, cells: Cells) -> Iterable[Any]:
+        if cells.pictures is not None:
+            assert self._manifest.bytes_column is not None
+            contents = read_pictures(cells.pictures, self._manifest.bytes_column)
+            return map(self._header, contents)
+        paths = cells.paths.to_pylist()
+        places = (self._manifest.resolve(path) for path in paths)
+        return read_headers(places, self._options, self._manifest.extensions)
+
+    def _header(self, content: bytes | None) -> Any:
+        found = fetch.limited(content, self._options.max_bytes)
+        if isinstance(found, SampleError):
+            return found
+        try:
+            return read_header(found, self._options)
+        except SampleError as error:
+            return error
+
+    def fill(self, line: Any, size: Size | None) -> None:
+        """Write a row's size and number of samples; one, which will fail, without a size."""
+        if size is None:
+            line["samples"], line["height"], line["width"] = 1, 0, 0
+            return
+        height, width, mode = size
+        line["height"], line["width"] = height, width
+        line["samples"] = self._count(int(line["group"]), height, width, mode)
+
+    def _counted(self, group: int, height: int, width: int, mode: str | None) -> int:
+        return self._recipes[group].count(height, width, mode)

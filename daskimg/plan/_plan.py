@@ -15,17 +15,16 @@ import pyarrow as pa
 
 from daskimg import fetch
 from daskimg.errors import OptionError, PlanError
-from daskimg.manifest import Split
 from daskimg.options import RunOptions, StoreOptions, whole
 from daskimg.plan._brief import Brief, Group, ShardRows
 from daskimg.plan._expansion import Listed, Uniform
 from daskimg.plan._layout import arrays_of, choose_layout
-from daskimg.plan._measure import expand, named_split
+from daskimg.plan._measure import check_splits, expand, named_split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daskimg.manifest import Facts, Label, Manifest
+    from daskimg.manifest import Facts, Label, Manifest, Split
     from daskimg.plan._expansion import Expansion
     from daskimg.plan._layout import ArraySpec
     from daskimg.recipe import Recipe
@@ -78,6 +77,11 @@ class Plan:
     def sizes(self) -> dict[str, int]:
         """Number of samples of each group; the only one is called ""."""
         return {group.name: group.layout.samples for group in self.groups}
+
+    @property
+    def empty_rows(self) -> int:
+        """Rows that give no sample."""
+        return self.expansion.empty
 
     @property
     def written_bytes(self) -> int:
@@ -208,11 +212,9 @@ class Plan:
 
     def _expanded(self) -> Iterator[tuple[str, str]]:
         found = self.expansion
-        if not isinstance(found, Listed):
-            return
         if found.empty:
             yield "without a sample", f"{found.empty:,} rows"
-        if not found.measured:
+        if not isinstance(found, Listed) or not found.measured:
             return
         decodes = found.rows - found.empty
         again = sum(found.straddles(i, g.layout) for i, g in enumerate(self.groups))
@@ -281,11 +283,12 @@ def plan_store(
         whole("limit", limit, "or leave it out")
     divided = named_split(manifest, split)
     names = divided.names if divided else ("",)
+    check_splits(recipe, names)
     recipes = {name: recipe.of(name) for name in names}
     specs = {name: one.outputs()[0] for name, one in recipes.items()}
     listed = expand(manifest, recipes, divided, limit)
     manifest = _cut(manifest, recipe, listed, limit)
-    facts = manifest.scan(stored_rows)
+    facts = manifest.scan(stored_rows, divided)
     if not facts.rows:
         raise PlanError(f"{manifest.source} is empty: there is nothing to build")
     expansion = listed or _uniform(facts.rows, recipe, limit)

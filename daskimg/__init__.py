@@ -34,7 +34,9 @@ if TYPE_CHECKING:
         TransformError,
         TransportError,
     )
+    from daskimg.heatmaps import draw_heatmaps
     from daskimg.manifest import Manifest, read_manifest
+    from daskimg.noise import gaussian_noise
     from daskimg.options import DecodeOptions, RunOptions, StoreOptions
     from daskimg.plan import Plan, plan_store
     from daskimg.read import Batch, Samples, open_store
@@ -66,7 +68,9 @@ _ROOMS = {
         "TransformError",
         "TransportError",
     ),
+    "heatmaps": ("draw_heatmaps",),
     "manifest": ("Manifest", "read_manifest"),
+    "noise": ("gaussian_noise",),
     "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
     "plan": ("Plan", "plan_store"),
     "read": ("Batch", "Samples", "open_store"),
@@ -117,6 +121,8 @@ __all__ = [
     "TransportError",
     "Verification",
     "build_store",
+    "draw_heatmaps",
+    "gaussian_noise",
     "normalize",
     "open_store",
     "plan_store",

@@ -42,14 +42,18 @@ if TYPE_CHECKING:
     from daskimg.read import Batch, Samples, open_store
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
+    from daskimg.tiles import join_tiles
     from daskimg.transforms import (
         CenterCrop,
         Fit,
+        NoiseFit,
+        NoiseFrames,
         Resize,
         Sample,
         Spec,
         Target,
         TargetSpec,
+        Tiles,
         Transform,
     )
     from daskimg.verify import Verification, verify_store
@@ -76,14 +80,18 @@ _ROOMS = {
     "read": ("Batch", "Samples", "open_store"),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
+    "tiles": ("join_tiles",),
     "transforms": (
         "CenterCrop",
         "Fit",
+        "NoiseFit",
+        "NoiseFrames",
         "Resize",
         "Sample",
         "Spec",
         "Target",
         "TargetSpec",
+        "Tiles",
         "Transform",
     ),
     "verify": ("Verification", "verify_store"),
@@ -99,6 +107,8 @@ __all__ = [
     "Fit",
     "Manifest",
     "ManifestError",
+    "NoiseFit",
+    "NoiseFrames",
     "OptionError",
     "Picture",
     "Plan",
@@ -116,6 +126,7 @@ __all__ = [
     "StoreOptions",
     "Target",
     "TargetSpec",
+    "Tiles",
     "Transform",
     "TransformError",
     "TransportError",
@@ -123,6 +134,7 @@ __all__ = [
     "build_store",
     "draw_heatmaps",
     "gaussian_noise",
+    "join_tiles",
     "normalize",
     "open_store",
     "plan_store",

@@ -19,7 +19,18 @@ import tomli_w
 from daskimg.decode import Picture, Source, decode, decoder_versions
 from daskimg.errors import OptionError, PlanError, SampleError, TransformError
 from daskimg.options import DecodeOptions
-from daskimg.transforms import CenterCrop, Fit, Resize, Sample, Spec, Transform, resolve_chain
+from daskimg.transforms import (
+    CenterCrop,
+    Fit,
+    NoiseFit,
+    NoiseFrames,
+    Resize,
+    Sample,
+    Spec,
+    Tiles,
+    Transform,
+    resolve_chain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +41,14 @@ if TYPE_CHECKING:
 
     Decoder = Callable[[bytes], NDArray[Any]]
 
-NAMED: dict[str, type[Any]] = {"resize": Resize, "center-crop": CenterCrop, "fit": Fit}
+NAMED: dict[str, type[Any]] = {
+    "resize": Resize,
+    "center-crop": CenterCrop,
+    "fit": Fit,
+    "tiles": Tiles,
+    "noise-frames": NoiseFrames,
+    "noise-fit": NoiseFit,
+}
 """The transforms that TOML and the command line know by a short name."""
 
 TARGETS: dict[str, type[Any]] = {}

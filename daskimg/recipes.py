@@ -11,7 +11,7 @@ from daskimg import fetch
 from daskimg.errors import OptionError
 from daskimg.options import DecodeOptions
 from daskimg.recipe import Recipe
-from daskimg.transforms import CenterCrop, Fit, Resize
+from daskimg.transforms import CenterCrop, Fit, NoiseFrames, Resize, Tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,10 +34,22 @@ def fit(size: Size = 224, **decode: Any) -> Recipe:
     return Recipe((Fit(*_pair(size)),), DecodeOptions(**decode))
 
 
+def tiles(size: Size = 128, **decode: Any) -> Recipe:
+    """Cut into whole tiles of ``size``, row by row; smaller pictures give no sample."""
+    return Recipe((Tiles(*_pair(size)),), DecodeOptions(**decode))
+
+
+def noise_frames(size: Size = 128, **decode: Any) -> Recipe:
+    """Cut into tiles of ``size``; what is smaller is centred on a canvas of noise."""
+    return Recipe((NoiseFrames(*_pair(size)),), DecodeOptions(**decode))
+
+
 NAMED: dict[str, Callable[..., Recipe]] = {
     "resize": resize,
     "center-crop": center_crop,
     "fit": fit,
+    "tiles": tiles,
+    "noise-frames": noise_frames,
 }
 
 

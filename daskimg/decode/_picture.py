@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from daskimg.options import Resampling
@@ -144,6 +146,71 @@ class Picture:
             return Picture(self._pixels.resize(size, _METHODS[method], inside), self.channels)
         pixels = _resized_array(self._pixels, size, _METHODS[method], inside)
         return Picture(pixels, self.channels)
+
+    def window(self, top: int, left: int, height: int, width: int) -> Picture:
+        """Return a part of the picture, of whole pixels: a view, not a copy.
+
+        Raises
+        ------
+        ValueError
+            If the part does not lie inside the picture, or the picture was decoded at a
+            reduced scale.
+        """
+        inside = 0 <= top < top + height <= self.height and 0 <= left < left + width <= self.width
+        if not inside:
+            raise ValueError(f"{self!r} has no {height} x {width} at row {top}, column {left}")
+        pixels = self._held()
+        return Picture(pixels[top : top + height, left : left + width], self.channels)
+
+    def turned(self, quarters: int, *, mirror: bool = False) -> Picture:
+        """Return the picture mirrored left to right, if asked, then turned: a view.
+
+        Parameters
+        ----------
+        quarters
+            Turns by 90 degrees, counter-clockwise.
+        mirror
+            Whether to exchange left and right first.
+
+        Raises
+        ------
+        ValueError
+            If the picture was decoded at a reduced scale.
+        """
+        pixels = self._held()
+        return Picture(np.rot90(pixels[:, ::-1] if mirror else pixels, quarters), self.channels)
+
+    def through(self, change: Callable[[Image.Image], Image.Image]) -> Picture:
+        """Return what a function makes of the picture in Pillow's form.
+
+        The function returns a picture of the same size, ``L`` or ``RGB``. A grey picture of
+        three channels may come as ``L``: all of its channels are equal.
+
+        Raises
+        ------
+        ValueError
+            If the picture is not of 8 bits, has neither 1 nor 3 channels, or was decoded at
+            a reduced scale.
+        """
+        if self._scale > 1 or self.dtype != "uint8" or self.channels not in (1, 3):
+            raise ValueError(f"{self!r} is no 8-bit picture of 1 or 3 channels at its own size")
+        pixels = self._pixels
+        if not isinstance(pixels, Image.Image):
+            flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+            pixels = Image.fromarray(np.ascontiguousarray(flat))
+        return Picture(change(pixels), self.channels)
+
+    def _held(self) -> NDArray[Any]:
+        """Return the pixels as an array of one channel or of all: not copied, not to be changed.
+
+        Pixels in Pillow's form become an array once, and stay one: tiles ask again and again.
+        """
+        if self._scale > 1:
+            raise ValueError(f"{self!r} has no pixels of its own size; use resized")
+        if isinstance(self._pixels, Image.Image):
+            pixels = np.asarray(self._pixels)
+            self._pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
+        return self._pixels
 
     def _inside(self, box: Box | None) -> Box | None:
         """Return a logical box in the coordinates of the pixels that are held."""

@@ -27,6 +27,7 @@ orientation, to the output. Coordinates are continuous: pixel ``i`` covers ``[i,
 """
 
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose
+from daskimg.transforms._noise import NoiseFit, NoiseFrames
 from daskimg.transforms._placed import CenterCrop, Fit, Placement, Resize
 from daskimg.transforms._protocol import (
     Sample,
@@ -37,11 +38,16 @@ from daskimg.transforms._protocol import (
     Transform,
     resolve_chain,
 )
+from daskimg.transforms._streams import STREAMS
+from daskimg.transforms._tiles import Tiles
 
 __all__ = [
     "IDENTITY",
+    "STREAMS",
     "CenterCrop",
     "Fit",
+    "NoiseFit",
+    "NoiseFrames",
     "Placement",
     "Resize",
     "Sample",
@@ -49,6 +55,7 @@ __all__ = [
     "Target",
     "TargetKind",
     "TargetSpec",
+    "Tiles",
     "Transform",
     "apply_affine",
     "compose",

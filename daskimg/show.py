@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,10 +70,10 @@ def _sources(rows: pd.DataFrame) -> Iterator[str]:
         f"pictures: {len(known):,}, {grey:,} grey and {len(known) - grey:,} in colour "
         f"({', '.join(f'{mode} {count:,}' for mode, count in modes.items())})"
     )
-    names = [f"{w:.0f} x {h:.0f}" for w, h in zip(known["source_width"], known["source_height"], strict=True)]
-    sizes = pd.Series(names).value_counts(sort=True)
+    pairs = zip(known["source_width"], known["source_height"], strict=True)
+    sizes = Counter(f"{width:.0f} x {height:.0f}" for width, height in pairs)
     yield f"sizes (width x height): {len(sizes):,} different, {_span(known)}"
-    yield from _largest(sizes.to_dict(), "sizes")
+    yield from _largest(sizes, "sizes")
 
 
 def _span(known: pd.DataFrame) -> str:

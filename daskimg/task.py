@@ -272,10 +272,10 @@ class _Lines:
 
     def source(self, places: range, content: Content) -> None:
         """Note the file that was read."""
-        digest = store.content_hash(content.bytes)
+        digest = store.content_hash(content.picture)
         for place in places:
             self.source_sha256[place - self._samples.start] = digest
-            self.source_bytes[place - self._samples.start] = len(content.bytes)
+            self.source_bytes[place - self._samples.start] = len(content.picture)
 
     def failed(self, places: range, each: Planned, error: SampleError) -> None:
         """Note that a row failed: its slots stay, as zeros."""
@@ -332,7 +332,7 @@ def planned_rows(rows: pd.DataFrame, brief: Brief) -> list[Planned]:
 class Content(NamedTuple):
     """What a row points at: the picture's file, and those of its targets by column."""
 
-    bytes: bytes
+    picture: bytes
     files: dict[str, bytes]
 
 
@@ -364,7 +364,7 @@ def make_samples(
 ) -> tuple[list[Sample], Source]:
     """Return some of a row's samples, checked to be what the recipe's ``resolve`` promised."""
     recipe, row = group.recipe, replace(each.row, files=content.files)
-    image, source = recipe.decoded(content.bytes, row)
+    image, source = recipe.decoded(content.picture, row)
     if brief.measured:
         _check_size(each, source)
     samples = recipe.samples(image, source, row, parts)
@@ -499,4 +499,4 @@ def _attempt(brief: Brief, group: Group, each: Planned, content: Content | Sampl
     if isinstance(content, SampleError):
         raise content
     make_samples(brief, group, each, content, range(min(1, each.samples)))
-    return len(content.bytes)
+    return len(content.picture)

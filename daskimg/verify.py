@@ -144,7 +144,8 @@ def _draw(committed: store.Committed, brief: Brief, count: int) -> list[_Drawn]:
         rows, parts = (
             np.asarray(_array(committed, group.name, name)[...])[mine] for name in ("row", "part")
         )
-        found += [_Drawn(number, *each) for each in zip(*(x.tolist() for x in (mine, rows, parts)), strict=True)]
+        columns = (column.tolist() for column in (mine, rows, parts))
+        found += [_Drawn(number, *each) for each in zip(*columns, strict=True)]
     return sorted(found, key=lambda each: (each.row, each.part))
 
 
@@ -152,9 +153,8 @@ def _planned(committed: store.Committed, brief: Brief, numbers: list[int]) -> pd
     """Return lines of the rows table as tasks are given them; sizes as they were found."""
     rows = committed.rows_at(np.array(numbers))
     sizes = (rows[f"source_{name}"].fillna(0).astype(int) for name in ("height", "width"))
-    for name, column in zip(STAGED[1:], (rows["first_sample"], rows["samples"], *sizes), strict=True):
-        rows[name] = column
-    return rows
+    columns = (rows["first_sample"], rows["samples"], *sizes)
+    return rows.assign(**dict(zip(STAGED[1:], columns, strict=True)))
 
 
 def _compared(
@@ -197,8 +197,8 @@ def _brief(committed: store.Committed, root: str | None) -> Brief:
     for given in stored.groups:
         name, layout = given["name"], Layout(**{k: v for k, v in given.items() if k != "name"})
         own = recipe.of(name)
-        arrays = arrays_of(own.outputs()[0])
-        groups.append(Group(name, own, arrays, (), layout, groups[-1].shards.stop if groups else 0))
+        first = groups[-1].shards.stop if groups else 0
+        groups.append(Group(name, own, arrays_of(own.outputs()[0]), (), layout, first))
     return Brief(
         url=committed.folder.url,
         run=stored.run,

@@ -1,7 +1,5 @@
 import pickle
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import numpy.testing as npt
@@ -13,9 +11,11 @@ from hypothesis import strategies as st
 from daskimg import recipes
 from daskimg.decode import Picture
 from daskimg.errors import OptionError
+from daskimg.noise import gaussian_noise
 from daskimg.recipe import Recipe
 from daskimg.tiles import join_tiles
 from daskimg.transforms import (
+    STREAMS,
     NoiseFit,
     NoiseFrames,
     Resize,
@@ -27,22 +27,12 @@ from daskimg.transforms import (
     apply_affine,
     resolve_chain,
 )
+from daskimg.transforms._noise import _Rent
 
 SPEC = Spec(None, None, 3, "uint8")
 quick = settings(max_examples=25, deadline=None)
 lengths = st.integers(1, 40)
 tile_sizes = st.integers(1, 12)
-
-
-def plain_noise(out, *, seed, row, part=0, stream=0, mean=127.0, std=100.0, compiled=True):
-    """Noise of another kind than the real one, with the same arguments."""
-    rng = np.random.default_rng([seed, row, part, stream])
-    out[...] = np.clip(rng.normal(mean, std, out.shape), 0, 255)
-
-
-@pytest.fixture(autouse=True)
-def _plain_noise(monkeypatch):
-    monkeypatch.setitem(sys.modules, "daskimg.noise", SimpleNamespace(gaussian_noise=plain_noise))
 
 
 def source(height, width, channels=3, dtype="uint8"):
@@ -206,11 +196,36 @@ def test_noise_depends_on_seed_row_and_tile():
     assert len({array.tobytes() for array in different}) == 6
 
 
+def test_the_frame_is_the_noise_of_the_contract():
+    canvas = np.empty((8, 8, 3), np.uint8)
+    gaussian_noise(
+        canvas, seed=3, row=4, part=1, stream=STREAMS["noise-frames"], mean=90, std=9,
+        compiled=False,
+    )  # fmt: skip
+
+    made = cut(NoiseFrames(8, 8, 90, 9), np.zeros((8, 9, 3), np.uint8), seed=3, row=4)
+
+    canvas[:, 3] = 0  # one column, in the middle
+    npt.assert_array_equal(made[1].image.array(), canvas)
+
+
+def test_the_kernel_is_compiled_once_that_much_noise_was_drawn(monkeypatch):
+    ways = []
+    monkeypatch.setattr("daskimg.transforms._noise._DRAWN", _Rent(1000))
+    monkeypatch.setattr(
+        "daskimg.transforms._noise.gaussian_noise",
+        lambda out, **options: ways.append(options["compiled"]),
+    )
+
+    cut(NoiseFrames(10, 10), np.zeros((5, 50, 3), np.uint8))
+
+    assert ways == [False, False, False, True, True]
+
+
 def test_whole_tiles_draw_no_noise(monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        sys.modules["daskimg.noise"],
-        "gaussian_noise",
+        "daskimg.transforms._noise.gaussian_noise",
         lambda out, **options: drawn.append(options["part"]),
     )
 
@@ -380,9 +395,9 @@ def test_bad_options_are_refused_with_advice(options, advice):
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
-        pytest.param({"std": 0}, "std must be above 0", id="no spread"),
-        pytest.param({"std": "wide"}, "try 100", id="text"),
-        pytest.param({"mean": float("nan")}, "try 127", id="no number"),
+        pytest.param({"std": 0}, "std above 0", id="no spread"),
+        pytest.param({"std": "wide"}, "try mean=127 and std=100", id="text"),
+        pytest.param({"mean": float("nan")}, "a finite mean", id="no number"),
         pytest.param({"width": -3}, "at least 1", id="negative width"),
     ],
 )

@@ -180,11 +180,18 @@ class Picture:
         pixels = self._held()
         return Picture(np.rot90(pixels[:, ::-1] if mirror else pixels, quarters), self.channels)
 
-    def through(self, change: Callable[[Image.Image], Image.Image]) -> Picture:
+    def through(
+        self, change: Callable[[Image.Image], Image.Image], channels: int | None = None
+    ) -> Picture:
         """Return what a function makes of the picture in Pillow's form.
 
-        The function returns a picture of the same size, ``L`` or ``RGB``. A grey picture of
-        three channels may come as ``L``: all of its channels are equal.
+        Parameters
+        ----------
+        change
+            Returns a picture of the same size, ``L`` or ``RGB``. A grey picture of three
+            channels may come as ``L``: all of its channels are equal.
+        channels
+            Of the result, if not as many as now: ``L`` may become 1 or 3.
 
         Raises
         ------
@@ -198,7 +205,7 @@ class Picture:
         if not isinstance(pixels, Image.Image):
             flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
             pixels = Image.fromarray(np.ascontiguousarray(flat))
-        return Picture(change(pixels), self.channels)
+        return Picture(change(pixels), channels or self.channels)
 
     def _held(self) -> NDArray[Any]:
         """Return the pixels as an array of one channel or of all: not copied, not to be changed.

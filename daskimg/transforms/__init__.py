@@ -27,6 +27,10 @@ orientation, to the output. Coordinates are continuous: pixel ``i`` covers ``[i,
 """
 
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose
+from daskimg.transforms._branches import Concatenate, nested_steps
+from daskimg.transforms._colours import Autocontrast, Equalize, Grayscale, PhotometricJitter
+from daskimg.transforms._crops import RandomCrop
+from daskimg.transforms._filters import GREY_MODES, MinSize, Modes
 from daskimg.transforms._noise import NoiseFit, NoiseFrames
 from daskimg.transforms._placed import CenterCrop, Fit, Placement, Resize
 from daskimg.transforms._protocol import (
@@ -40,18 +44,33 @@ from daskimg.transforms._protocol import (
 )
 from daskimg.transforms._streams import STREAMS
 from daskimg.transforms._tiles import Tiles
+from daskimg.transforms._turns import Flip, Mirror, RandomMirror, Rotate, SquareCrop
 
 __all__ = [
+    "GREY_MODES",
     "IDENTITY",
     "STREAMS",
+    "Autocontrast",
     "CenterCrop",
+    "Concatenate",
+    "Equalize",
     "Fit",
+    "Flip",
+    "Grayscale",
+    "MinSize",
+    "Mirror",
+    "Modes",
     "NoiseFit",
     "NoiseFrames",
+    "PhotometricJitter",
     "Placement",
+    "RandomCrop",
+    "RandomMirror",
     "Resize",
+    "Rotate",
     "Sample",
     "Spec",
+    "SquareCrop",
     "Target",
     "TargetKind",
     "TargetSpec",
@@ -59,5 +78,6 @@ __all__ = [
     "Transform",
     "apply_affine",
     "compose",
+    "nested_steps",
     "resolve_chain",
 ]

@@ -6,13 +6,12 @@ The noise depends on (seed, row, part) only: see ``daskimg.noise`` and ``STREAMS
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from daskimg.decode import Picture
-from daskimg.errors import OptionError
+from daskimg.noise import COMPILE_PAYS, gaussian_noise, quantile_table
 from daskimg.transforms._grid import Cut, centred_cuts
 from daskimg.transforms._moves import FOLLOWING, moved, need_bytes, sized, translation
 from daskimg.transforms._placed import Fit
@@ -57,7 +56,7 @@ class NoiseFrames:
     def __post_init__(self) -> None:
         """Refuse empty tiles, and noise that is none."""
         check_size(self.height, self.width)
-        _check_noise(self.mean, self.std)
+        quantile_table(self.mean, self.std)
         check_mask_fill(self.mask_fill)
 
     def resolve(self, spec: Spec) -> list[Spec]:
@@ -112,7 +111,7 @@ class NoiseFit:
     def __post_init__(self) -> None:
         """Refuse an empty output, and noise that is none."""
         self._fit()
-        _check_noise(self.mean, self.std)
+        quantile_table(self.mean, self.std)
 
     def least(self, height: int, width: int) -> tuple[int, int]:
         """Return the fewest pixels of the source that the output needs."""
@@ -143,8 +142,6 @@ def _noise(
     size: tuple[int, int], sample: Sample, stream: str, step: NoiseFrames | NoiseFit
 ) -> NDArray[np.uint8]:
     """Return (height, width, channel) of noise."""
-    from daskimg.noise import gaussian_noise
-
     canvas = np.empty((*size, sample.image.channels), np.uint8)
     gaussian_noise(
         canvas,
@@ -157,15 +154,6 @@ def _noise(
         compiled=_DRAWN.worth(canvas.size),
     )
     return canvas
-
-
-def _check_noise(mean: float, std: float) -> None:
-    for name, value, advice in (("mean", mean, "try 127"), ("std", std, "try 100")):
-        given: object = value  # TOML may hold anything
-        if not isinstance(given, int | float) or isinstance(given, bool) or not isfinite(given):
-            raise OptionError(f"{name} must be a number, got {given!r}; {advice}")
-    if std <= 0:
-        raise OptionError(f"std must be above 0, got {std}; try 100, or fit for a plain colour")
 
 
 class _Rent:
@@ -184,4 +172,4 @@ class _Rent:
         return self._left < 0
 
 
-_DRAWN = _Rent(100_000_000)  # values: NumPy draws them in the time that compiling takes
+_DRAWN = _Rent(COMPILE_PAYS)

@@ -4,7 +4,15 @@ Decoding is safe in threads and runs in parallel: both let go of the interpreter
 Nothing here looks at a file's name. Of several frames or pages the first is taken.
 """
 
+from daskimg.decode._beginnings import read_beginning
 from daskimg.decode._picture import Picture
 from daskimg.decode._sources import Source, decode, decoder_versions, read_header
 
-__all__ = ["Picture", "Source", "decode", "decoder_versions", "read_header"]
+__all__ = [
+    "Picture",
+    "Source",
+    "decode",
+    "decoder_versions",
+    "read_beginning",
+    "read_header",
+]

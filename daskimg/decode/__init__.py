@@ -5,6 +5,7 @@ Nothing here looks at a file's name. Of several frames or pages the first is tak
 """
 
 from daskimg.decode._operations import autocontrast, enhance, equalize, grey
+from daskimg.decode._beginnings import read_beginning
 from daskimg.decode._picture import Picture
 from daskimg.decode._sources import Source, decode, decoder_versions, read_header
 
@@ -17,5 +18,6 @@ __all__ = [
     "enhance",
     "equalize",
     "grey",
+    "read_beginning",
     "read_header",
 ]

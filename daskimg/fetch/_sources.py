@@ -243,7 +243,8 @@ def _remote_part(location: str, start: int, stop: int | None) -> bytes:
 
 def _is_beyond(error: Exception) -> bool:
     """Tell whether a server answered 416: nothing of the range asked for is there."""
-    return 416 in (getattr(error, "status", None), getattr(error, "code", None))
+    status = getattr(error, "status", None)  # aiohttp's
+    return (getattr(error, "code", None) if status is None else status) == 416
 
 
 def limited(content: bytes | SampleError, max_bytes: int) -> bytes | SampleError:

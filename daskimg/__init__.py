@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
     from daskimg.tiles import join_tiles
+    from daskimg.targets import Keypoints, MaskFile
     from daskimg.transforms import (
         Autocontrast,
         CenterCrop,
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
         PhotometricJitter,
         RandomCrop,
         RandomMirror,
+        Heatmaps,
+        PersonCrop,
         Resize,
         Rotate,
         Sample,
@@ -94,6 +97,7 @@ _ROOMS = {
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
     "tiles": ("join_tiles",),
+    "targets": ("Keypoints", "MaskFile"),
     "transforms": (
         "Autocontrast",
         "CenterCrop",
@@ -110,6 +114,8 @@ _ROOMS = {
         "PhotometricJitter",
         "RandomCrop",
         "RandomMirror",
+        "Heatmaps",
+        "PersonCrop",
         "Resize",
         "Rotate",
         "Sample",
@@ -145,6 +151,10 @@ __all__ = [
     "NoiseFrames",
     "OptionError",
     "PhotometricJitter",
+    "Heatmaps",
+    "Keypoints",
+    "MaskFile",
+    "PersonCrop",
     "Picture",
     "Plan",
     "PlanError",

@@ -861,6 +861,14 @@ def test_the_room_has_six_doors():
 
     assert room.__all__ == sorted(room.__all__)
     assert set(room.__all__) == doors
+    assert set(room.__all__) == {
+        "Picture",
+        "Source",
+        "decode",
+        "decode_mask",
+        "decoder_versions",
+        "read_header",
+    }
     assert Source(3, 2, "RGB", reduced=False).width == 3
 
 

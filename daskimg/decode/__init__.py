@@ -21,3 +21,5 @@ __all__ = [
     "read_beginning",
     "read_header",
 ]
+from daskimg.decode._masks import decode_mask
+__all__ = ["Picture", "Source", "decode", "decode_mask", "decoder_versions", "read_header"]

@@ -32,6 +32,8 @@ from daskimg.transforms._colours import Autocontrast, Equalize, Grayscale, Photo
 from daskimg.transforms._crops import RandomCrop
 from daskimg.transforms._filters import GREY_MODES, MinSize, Modes
 from daskimg.transforms._noise import NoiseFit, NoiseFrames
+from daskimg.transforms._heatmap import Heatmaps
+from daskimg.transforms._people import MPII_JOINTS, MPII_PAIRS, PersonCrop
 from daskimg.transforms._placed import CenterCrop, Fit, Placement, Resize
 from daskimg.transforms._protocol import (
     Sample,
@@ -51,6 +53,8 @@ __all__ = [
     "IDENTITY",
     "STREAMS",
     "Autocontrast",
+    "MPII_JOINTS",
+    "MPII_PAIRS",
     "CenterCrop",
     "Concatenate",
     "Equalize",
@@ -63,6 +67,8 @@ __all__ = [
     "NoiseFit",
     "NoiseFrames",
     "PhotometricJitter",
+    "Heatmaps",
+    "PersonCrop",
     "Placement",
     "RandomCrop",
     "RandomMirror",

@@ -36,7 +36,7 @@ class _Placed(ABC):
     """What the placing transforms share: every kind of target moves with the picture."""
 
     __slots__ = ()
-    carries: ClassVar[frozenset[TargetKind]] = frozenset({"mask", "points"})
+    carries: ClassVar[frozenset[TargetKind]] = frozenset({"mask", "points", "joints"})
 
     height: int
     width: int
@@ -53,13 +53,7 @@ class _Placed(ABC):
 
     def resolve(self, spec: Spec) -> list[Spec]:
         """Return ``spec`` at the output's size, masks with it."""
-        targets = tuple(self._resolved(target) for target in spec.targets)
-        return [replace(spec, height=self.height, width=self.width, targets=targets)]
-
-    def _resolved(self, target: TargetSpec) -> TargetSpec:
-        if target.kind != "mask":
-            return target
-        return replace(target, shape=(self.height, self.width, *target.shape[2:]))
+        return [at_size(spec, self.height, self.width)]
 
     def __call__(self, sample: Sample) -> list[Sample]:
         """Return the sample, scaled and placed."""
@@ -79,7 +73,7 @@ class _Placed(ABC):
         return (0, 0, 0)
 
     def _put(
-        self, image: Picture, place: Placement, method: Resampling, fill: tuple[int, int, int]
+        self, image: Picture, place: Placement, method: Resampling, fill: tuple[int, ...] | int
     ) -> Picture:
         if (place.tall, place.wide) == (self.height, self.width):
             return image.resized(self.height, self.width, method=method)
@@ -87,7 +81,7 @@ class _Placed(ABC):
             return self._cropped(image, place, method)
         inner = image.resized(place.tall, place.wide, method=method).array()
         canvas = np.empty((self.height, self.width, inner.shape[2]), inner.dtype)
-        canvas[:] = _levels(fill, inner)
+        canvas[:] = fill if isinstance(fill, int) else _levels(fill, inner)
         canvas[place.top : place.top + place.tall, place.left : place.left + place.wide] = inner
         return Picture.from_array(canvas)
 
@@ -110,7 +104,7 @@ class _Placed(ABC):
     def _moved(self, target: Target, place: Placement, step: NDArray[np.float64]) -> NDArray[Any]:
         if target.kind == "mask":
             mask = Picture.from_array(target.array)
-            return self._put(mask, place, "nearest", (0, 0, 0)).array()
+            return self._put(mask, place, "nearest", target.fill).array()
         return apply_affine(step, target.array) if target.kind == "points" else target.array
 
 
@@ -206,7 +200,19 @@ def _check_placed(step: Resize | CenterCrop | Fit) -> None:
     one_of("method", step.method, get_args(Resampling))
 
 
-def _levels(fill: tuple[int, int, int], like: NDArray[Any]) -> NDArray[Any]:
+def at_size(spec: Spec, height: int, width: int) -> Spec:
+    """Return ``spec`` at another size, masks with it."""
+    targets = tuple(_mask_at_size(target, height, width) for target in spec.targets)
+    return replace(spec, height=height, width=width, targets=targets)
+
+
+def _mask_at_size(target: TargetSpec, height: int, width: int) -> TargetSpec:
+    if target.kind != "mask":
+        return target
+    return replace(target, shape=(height, width, *target.shape[2:]))
+
+
+def _levels(fill: tuple[int, ...], like: NDArray[Any]) -> NDArray[Any]:
     """Return the 8-bit colour ``fill`` in the channels and the scale of ``like``."""
     levels = np.array(fill, np.float64)
     if like.shape[2] == 1:

@@ -39,7 +39,8 @@ class TargetSpec:
     axes
         Names of the axes behind ``sample``; another length needs another name.
     shape
-        Length of each of ``axes``.
+        Length of each of ``axes``. A mask's height and width are 0 where they depend on the
+        source.
     dtype
         NumPy name of the element type.
     """
@@ -52,10 +53,14 @@ class TargetSpec:
 
 
 class Target(NamedTuple):
-    """A sample's own entry of a target array, and the kind that says how it moves."""
+    """A sample's own entry of a target array, and the kind that says how it moves.
+
+    ``fill`` is what a mask holds where a transform pads.
+    """
 
     kind: TargetKind
     array: NDArray[Any]
+    fill: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from daskimg.read import Batch, Samples, open_store
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
-    from daskimg.tiles import join_tiles
     from daskimg.targets import Keypoints, MaskFile
+    from daskimg.tiles import join_tiles
     from daskimg.transforms import (
         Autocontrast,
         CenterCrop,
@@ -52,16 +52,16 @@ if TYPE_CHECKING:
         Fit,
         Flip,
         Grayscale,
+        Heatmaps,
         MinSize,
         Mirror,
         Modes,
         NoiseFit,
         NoiseFrames,
+        PersonCrop,
         PhotometricJitter,
         RandomCrop,
         RandomMirror,
-        Heatmaps,
-        PersonCrop,
         Resize,
         Rotate,
         Sample,
@@ -142,19 +142,19 @@ __all__ = [
     "Fit",
     "Flip",
     "Grayscale",
+    "Heatmaps",
+    "Keypoints",
     "Manifest",
     "ManifestError",
+    "MaskFile",
     "MinSize",
     "Mirror",
     "Modes",
     "NoiseFit",
     "NoiseFrames",
     "OptionError",
-    "PhotometricJitter",
-    "Heatmaps",
-    "Keypoints",
-    "MaskFile",
     "PersonCrop",
+    "PhotometricJitter",
     "Picture",
     "Plan",
     "PlanError",

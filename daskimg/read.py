@@ -187,7 +187,8 @@ class Samples:
         import dask.array
 
         block = self.image.shards or self.image.chunks
-        return dask.array.from_array(self.image, chunks=block, name=f"daskimg-{self.url}-{self.split}")
+        name = f"daskimg-{self.url}-{self.split or ''}"
+        return dask.array.from_array(self.image, chunks=block, name=name)
 
     def to_xarray(self) -> Any:
         """Return the store as an ``xarray.Dataset``, opened lazily; needs xarray."""

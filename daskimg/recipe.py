@@ -19,6 +19,7 @@ import tomli_w
 from daskimg.decode import Picture, Source, decode, decoder_versions
 from daskimg.errors import OptionError, PlanError, SampleError, TransformError
 from daskimg.options import DecodeOptions
+from daskimg.targets import Keypoints, MaskFile
 from daskimg.transforms import (
     Autocontrast,
     CenterCrop,
@@ -27,11 +28,13 @@ from daskimg.transforms import (
     Fit,
     Flip,
     Grayscale,
+    Heatmaps,
     MinSize,
     Mirror,
     Modes,
     NoiseFit,
     NoiseFrames,
+    PersonCrop,
     PhotometricJitter,
     RandomCrop,
     RandomMirror,
@@ -74,10 +77,12 @@ NAMED: dict[str, type[Any]] = {
     "random-mirror": RandomMirror,
     "photometric-jitter": PhotometricJitter,
     "concatenate": Concatenate,
+    "person-crop": PersonCrop,
+    "heatmaps": Heatmaps,
 }
 """The transforms that TOML and the command line know by a short name."""
 
-TARGETS: dict[str, type[Any]] = {}
+TARGETS: dict[str, type[Any]] = {"keypoints": Keypoints, "mask": MaskFile}
 """The targets that TOML knows by a short name."""
 
 
@@ -133,7 +138,7 @@ class Recipe:
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     decoder: Decoder | None = None
     seed: int = 0
-    targets: tuple[Any, ...] = ()
+    targets: tuple[Keypoints | MaskFile, ...] = ()
     splits: tuple[tuple[str, tuple[Transform, ...]], ...] = ()
 
     def __post_init__(self) -> None:
@@ -178,7 +183,7 @@ class Recipe:
     @property
     def file_columns(self) -> tuple[str, ...]:
         """Those of them whose cells name files to be read."""
-        return tuple(name for each in self.targets for name in getattr(each, "files", ()))
+        return tuple(each.column for each in self.targets if isinstance(each, MaskFile))
 
     def outputs(self) -> tuple[Spec, ...]:
         """Return the spec of each sample that a row becomes; one, if their number varies.
@@ -206,7 +211,7 @@ class Recipe:
         return len(resolve_chain(self.transforms, self._start(height, width, mode)))
 
     def _start(self, height: int | None, width: int | None, mode: str | None) -> Spec:
-        targets = tuple(spec for each in self.targets for spec in each.specs(height, width))
+        targets = tuple(spec for each in self.targets for spec in each.specs())
         return Spec(height, width, self.decode.channels, self.decode.dtype, targets, mode)
 
     @cached_property
@@ -275,7 +280,10 @@ class Recipe:
     def _started(self, image: Picture, source: Source, row: Row) -> list[Sample]:
         targets: dict[str, Target] = {}
         for each in self.targets:
-            targets |= each.read(row.cells, row.files, source)
+            if isinstance(each, MaskFile):
+                targets |= each.read(row.files[each.column], source.height, source.width)
+            else:
+                targets |= each.read(row.cells)
         first = Sample(image, targets=targets, seed=self.seed, row=row.number)
         first.cells, first.mode = row.cells, source.mode
         return [first]

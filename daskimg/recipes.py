@@ -11,6 +11,7 @@ from daskimg import fetch
 from daskimg.errors import OptionError
 from daskimg.options import DecodeOptions
 from daskimg.recipe import Recipe
+from daskimg.targets import MaskFile
 from daskimg.transforms import CenterCrop, Fit, NoiseFrames, Resize, Tiles
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from daskimg.manifest import read_pictures
 from daskimg.plan import STAGED
 from daskimg.recipe import Row
 from daskimg.statistics import ChannelSums, channel_sums
+from daskimg.targets import finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -401,7 +402,7 @@ def write_entry_of(sample: Sample, spec: ArraySpec, slot: NDArray[Any]) -> None:
 
 def entry_of(sample: Sample, name: str) -> NDArray[Any]:
     """Return what a sample has for an array other than its image."""
-    return sample.affine if name == "affine" else sample.targets[name].array
+    return sample.affine if name == "affine" else finished(sample.targets[name])
 
 
 def _made_of(sample: Sample, spec: ArraySpec) -> tuple[tuple[int, ...], str] | None:

@@ -121,7 +121,7 @@ def _recomputed(committed: store.Committed, count: int, root: str | None) -> Ite
         return
     brief = _brief(committed, root)
     drawn = _draw(committed, brief, count)
-    rows = _planned(committed, brief, sorted({each.row for each in drawn}))
+    rows = _planned(committed, sorted({each.row for each in drawn}))
     wanted: dict[int, list[_Drawn]] = {}
     for each in drawn:
         wanted.setdefault(each.row, []).append(each)
@@ -149,7 +149,7 @@ def _draw(committed: store.Committed, brief: Brief, count: int) -> list[_Drawn]:
     return sorted(found, key=lambda each: (each.row, each.part))
 
 
-def _planned(committed: store.Committed, brief: Brief, numbers: list[int]) -> pd.DataFrame:
+def _planned(committed: store.Committed, numbers: list[int]) -> pd.DataFrame:
     """Return lines of the rows table as tasks are given them; sizes as they were found."""
     rows = committed.rows_at(np.array(numbers))
     sizes = (rows[f"source_{name}"].fillna(0).astype(int) for name in ("height", "width"))

@@ -117,7 +117,8 @@ def test_a_recipe_without_a_size_is_refused():
 def test_a_bug_is_not_mistaken_for_a_broken_picture(table):
     content = Path(table["path"][0]).read_bytes()
 
-    with pytest.raises(TransformError, match=r"Buggy \(step 1 of 1\) failed on row 7 \(a.jpg\): ZeroDivision"):
+    failure = r"Buggy \(step 1 of 1\) failed on row 7 \(a.jpg\): ZeroDivision"
+    with pytest.raises(TransformError, match=failure):
         Recipe((Buggy(),)).apply(content, Row(7, "a.jpg"))
 
 

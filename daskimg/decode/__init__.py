@@ -4,8 +4,9 @@ Decoding is safe in threads and runs in parallel: both let go of the interpreter
 Nothing here looks at a file's name. Of several frames or pages the first is taken.
 """
 
-from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._beginnings import read_beginning
+from daskimg.decode._masks import decode_mask
+from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._picture import Picture
 from daskimg.decode._sources import Source, decode, decoder_versions, read_header
 
@@ -14,6 +15,7 @@ __all__ = [
     "Source",
     "autocontrast",
     "decode",
+    "decode_mask",
     "decoder_versions",
     "enhance",
     "equalize",
@@ -21,5 +23,3 @@ __all__ = [
     "read_beginning",
     "read_header",
 ]
-from daskimg.decode._masks import decode_mask
-__all__ = ["Picture", "Source", "decode", "decode_mask", "decoder_versions", "read_header"]

@@ -63,15 +63,15 @@ class Expansion(Protocol):
     """
 
     @property
-    def rows(self) -> int: ...  # noqa: D102  see above
+    def rows(self) -> int: ...
     @property
-    def samples(self) -> tuple[int, ...]: ...  # noqa: D102
+    def samples(self) -> tuple[int, ...]: ...
     @property
-    def digest(self) -> str | None: ...  # noqa: D102
+    def digest(self) -> str | None: ...
     @property
-    def measured(self) -> bool: ...  # noqa: D102
+    def measured(self) -> bool: ...
     @property
-    def empty(self) -> int: ...  # noqa: D102
+    def empty(self) -> int: ...
 
     def places(self, start: int, stop: int) -> Places:
         """Return where the samples of rows ``start`` to ``stop`` lie."""
@@ -82,7 +82,7 @@ class Expansion(Protocol):
 
 @dataclass(frozen=True)
 class Uniform:
-    """Every row gives ``parts`` samples, of one group; the last one fewer, if ``total`` says so."""
+    """Every row gives ``parts`` samples of one group; the last fewer, if ``total`` says so."""
 
     rows: int
     parts: int
@@ -163,9 +163,7 @@ class Listed:
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
         """(block, group): samples of each group before each block of rows."""
-        blocks = [
-            self._counted(self._lines[a : a + _BLOCK]) for a in range(0, self.rows, _BLOCK)
-        ]
+        blocks = [self._counted(self._lines[a : a + _BLOCK]) for a in range(0, self.rows, _BLOCK)]
         return np.cumsum([np.zeros(self._groups, np.int64), *blocks], axis=0)
 
     def places(self, start: int, stop: int) -> Places:
@@ -190,8 +188,9 @@ class Listed:
             np.minimum.at(low, first, row)
             np.maximum.at(high, last, row + 1)
             for i in np.flatnonzero(last > first):  # no more of those than there are shards
-                low[first[i] + 1 : last[i] + 1] = np.minimum(low[first[i] + 1 : last[i] + 1], row[i])
-                high[first[i] : last[i]] = np.maximum(high[first[i] : last[i]], row[i] + 1)
+                begun, ended = slice(first[i] + 1, last[i] + 1), slice(first[i], last[i])
+                low[begun] = np.minimum(low[begun], row[i])
+                high[ended] = np.maximum(high[ended], row[i] + 1)
         return list(zip(low.tolist(), high.tolist(), strict=True))
 
     def straddles(self, group: int, layout: Layout) -> int:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskimg import fetch
-from daskimg.decode import read_header
 from daskimg.errors import PlanError, SampleError
-from daskimg.headers import read_headers
+from daskimg.headers import header_of, read_headers
 from daskimg.manifest import Split, declared_sizes, parse_split, read_pictures
 from daskimg.plan._expansion import LINE, Listed
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from daskimg.headers import Header
     from daskimg.manifest import Cells, Manifest
     from daskimg.recipe import Recipe
 
@@ -133,10 +133,11 @@ class _Measure:
 
     def sizes(self, cells: Cells) -> Iterator[Size | None]:
         """Yield (height, width, mode) of each row; ``None`` where no header can be read."""
-        declared = declared_sizes(*map(cells.columns.__getitem__, self.columns)) if self.columns else None
-        if declared is not None:
-            yield from ((height, width, None) for height, width in declared.tolist())
-            return
+        if self.columns:
+            declared = declared_sizes(*(cells.columns[name] for name in self.columns))
+            if declared is not None:
+                yield from ((height, width, None) for height, width in declared.tolist())
+                return
         if self._recipes[0].decoder is not None:
             raise PlanError(
                 "the number of samples depends on the pictures' sizes, which are not known where "
@@ -144,28 +145,17 @@ class _Measure:
                 "and width"
             )
         for header in self._headers(cells):
-            if isinstance(header, SampleError):
-                yield None
-            else:
-                yield header.height, header.width, header.mode
+            yield None if isinstance(header, SampleError) else header
 
-    def _headers(self, cells: Cells) -> Iterable[Any]:
+    def _headers(self, cells: Cells) -> Iterable[Header | SampleError]:
         if cells.pictures is not None:
             assert self._manifest.bytes_column is not None
             contents = read_pictures(cells.pictures, self._manifest.bytes_column)
-            return map(self._header, contents)
+            sized = (fetch.limited(content, self._options.max_bytes) for content in contents)
+            return (header_of(content, self._options) for content in sized)
         paths = cells.paths.to_pylist()
         places = (self._manifest.resolve(path) for path in paths)
         return read_headers(places, self._options, self._manifest.extensions)
-
-    def _header(self, content: bytes | None) -> Any:
-        found = fetch.limited(content, self._options.max_bytes)
-        if isinstance(found, SampleError):
-            return found
-        try:
-            return read_header(found, self._options)
-        except SampleError as error:
-            return error
 
     def fill(self, line: Any, size: Size | None) -> None:
         """Write a row's size and number of samples; one, which will fail, without a size."""

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from daskimg import fetch
@@ -316,9 +315,7 @@ def plan_store(
     )
 
 
-def _cut(
-    manifest: Manifest, recipe: Recipe, listed: Listed | None, limit: int | None
-) -> Manifest:
+def _cut(manifest: Manifest, recipe: Recipe, listed: Listed | None, limit: int | None) -> Manifest:
     """Return the manifest without the rows behind the last sample that is wanted."""
     if listed is not None:
         return manifest.limited(listed.rows)

@@ -31,8 +31,8 @@ from daskimg.transforms._branches import Concatenate, nested_steps
 from daskimg.transforms._colours import Autocontrast, Equalize, Grayscale, PhotometricJitter
 from daskimg.transforms._crops import RandomCrop
 from daskimg.transforms._filters import GREY_MODES, MinSize, Modes
-from daskimg.transforms._noise import NoiseFit, NoiseFrames
 from daskimg.transforms._heatmap import Heatmaps
+from daskimg.transforms._noise import NoiseFit, NoiseFrames
 from daskimg.transforms._people import MPII_JOINTS, MPII_PAIRS, PersonCrop
 from daskimg.transforms._placed import CenterCrop, Fit, Placement, Resize
 from daskimg.transforms._protocol import (
@@ -51,24 +51,24 @@ from daskimg.transforms._turns import Flip, Mirror, RandomMirror, Rotate, Square
 __all__ = [
     "GREY_MODES",
     "IDENTITY",
-    "STREAMS",
-    "Autocontrast",
     "MPII_JOINTS",
     "MPII_PAIRS",
+    "STREAMS",
+    "Autocontrast",
     "CenterCrop",
     "Concatenate",
     "Equalize",
     "Fit",
     "Flip",
     "Grayscale",
+    "Heatmaps",
     "MinSize",
     "Mirror",
     "Modes",
     "NoiseFit",
     "NoiseFrames",
-    "PhotometricJitter",
-    "Heatmaps",
     "PersonCrop",
+    "PhotometricJitter",
     "Placement",
     "RandomCrop",
     "RandomMirror",

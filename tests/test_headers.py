@@ -29,6 +29,7 @@ needs_shared = pytest.mark.skipif(
 OPTIONS = DecodeOptions()
 FIRST = 1 << 16
 HEIGHT, WIDTH = 200, 300
+XMP = b'<rdf:Description tiff:Orientation="6"/>'
 
 
 def speckled(mode="RGB"):
@@ -64,6 +65,19 @@ def last_directory(content):
     return content[:4] + len(content).to_bytes(4, "little") + content[8:] + directory
 
 
+def late_values(content, tag):
+    """A TIFF in which the values of one tag are behind the pixels."""
+    entries = int.from_bytes(content[8:10], "little")
+    places = range(10, 10 + 12 * entries, 12)
+    at = next(at for at in places if content[at : at + 2] == tag.to_bytes(2, "little"))
+    count, place = (int.from_bytes(content[at + i : at + i + 4], "little") for i in (4, 8))
+    size = count * {1: 1, 3: 2}[content[at + 2]]
+    moved = bytearray(content + b"\0" * (len(content) % 2) + content[place : place + size])
+    moved[at + 8 : at + 12] = (len(moved) - size).to_bytes(4, "little")
+    moved[place : place + size] = bytes(size)
+    return bytes(moved)
+
+
 def padded_jpeg(kilobytes):
     """A JPEG whose frame lies behind so much of somebody's metadata."""
     segment = b"\xff\xed\xfc\x02" + b"x" * 0xFC00
@@ -87,6 +101,8 @@ FILES = {
     "a TIFF": saved("TIFF"),
     "a TIFF on its side": saved("TIFF", tiffinfo={0x0112: 6}),
     "a TIFF with its directory at the end": last_directory(saved("TIFF")),
+    "a TIFF with its depths at the end": late_values(saved("TIFF"), 258),
+    "a TIFF with its orientation at the end": late_values(saved("TIFF", tiffinfo={700: XMP}), 700),
     "a GIF": saved("GIF"),
     "a BMP": saved("BMP"),
     "a WebP": saved("WEBP", lossless=True),

@@ -91,9 +91,18 @@ def read_manifest(
         limit=limit,
         table=opened,
         choice=choice,
-        classes={} if classes is None else read_classes(classes),
+        classes=_classes_of(opened, choice) if classes is None else read_classes(classes),
         unknown=unknown,
     )
+
+
+def _classes_of(source: Source, choice: Choice) -> Classes:
+    """Return the class names that the source itself has for the labels chosen, by array."""
+    return {
+        label.array: source.class_names[label.column]
+        for label in choice.labels
+        if label.column in source.class_names and label.kind in (None, "class", "multi")
+    }
 
 
 class Cells(NamedTuple):
@@ -163,6 +172,16 @@ class Manifest:
     def bytes_column(self) -> str | None:
         """The column that pictures come from; ``None`` if they come from paths."""
         return self.table.bytes_column
+
+    @property
+    def class_words(self) -> dict[str, str]:
+        """What classes are called in words, by name: of a tiny-imagenet; of others nothing."""
+        return dict(self.table.class_words)
+
+    @property
+    def split_column(self) -> str | None:
+        """The column of splits of a source that is made of splits, as tiny-imagenet."""
+        return self.table.split_column
 
     def limited(self, rows: int) -> Manifest:
         """Return the manifest of the first ``rows`` rows, or of fewer if it has its own limit."""

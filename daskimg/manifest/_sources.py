@@ -17,10 +17,12 @@ from daskimg.manifest._listings import (
     PictureFolder,
     PictureList,
     extension,
+    natural,
 )
 from daskimg.manifest._parquet import ParquetTable
 from daskimg.manifest._streams import COMPRESSIONS
 from daskimg.manifest._texts import JsonLines, TextTable
+from daskimg.manifest._tiny_imagenet import TinyImageNet
 from daskimg.options import one_of
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from daskimg.manifest._pieces import Source
 
-Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder", "glob"]
+Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder", "glob", "tiny-imagenet", "mpii"]
 
 _TABLES: dict[str, Kind] = {
     "csv": "csv",
@@ -41,7 +43,6 @@ _TABLES: dict[str, Kind] = {
     "pq": "parquet",
 }
 _MAGIC = re.compile(r"[*?\[]")
-_DIGITS = re.compile(r"(\d+)")
 _WORKS = (
     "a manifest is a CSV, TSV, JSON-lines or Parquet table, a folder of class folders or of "
     "Parquet files, or a glob of pictures or tables"
@@ -79,11 +80,11 @@ def _at(location: str, kind: str | None) -> Source:
     found = _matches(location)
     if kind in (None, "glob"):
         kind = _kind_of_files(location, found, kind)
-    if kind == "folder":
+    if kind in ("folder", "tiny-imagenet"):
         raise ManifestError(f"{location} is not a folder")
     if kind == "glob":
         return _pictures(location, found)
-    return _tables(fetch.name_of(location), _lead(location), sorted(found, key=_natural), kind)
+    return _tables(fetch.name_of(location), _lead(location), sorted(found, key=natural), kind)
 
 
 def _is_folder(location: str) -> bool:
@@ -149,6 +150,10 @@ def _tables(name: str, folder: str, locations: list[str], kind: str) -> Source:
 
 def _folder(location: str, kind: str | None) -> Source:
     folder = absolute(location)
+    if kind in (None, "tiny-imagenet"):
+        known = TinyImageNet.open(fetch.name_of(folder), folder)
+        if known:
+            return known
     if kind in (None, "parquet", "folder"):
         top = kind is None and any(_is_parquet(n) for n in fetch.open_folder(folder).names())
         for candidate in ("parquet", "folder") if top else ("folder", "parquet"):
@@ -167,6 +172,11 @@ def _folder_of(folder: str, kind: str) -> Source | None:
 
 
 def _odd_folder(location: str, folder: str, kind: str | None) -> str:
+    if kind == "tiny-imagenet":
+        return (
+            f"the folder {location} is no tiny-imagenet: that has wnids.txt or words.txt, and "
+            f"class folders train/<wnid>/images"
+        )
     wanted = {"parquet": "Parquet files", "folder": "pictures"}
     if kind not in (None, *wanted):
         return f"{location} is a folder; give its files as a glob, as {location}/**/*"
@@ -183,7 +193,7 @@ def _is_parquet(path: str) -> bool:
 
 def _parquet_below(folder: str) -> list[str]:
     """Return the relative paths of Parquet files, in natural order; hidden ones left out."""
-    return sorted(filter(_is_parquet, fetch.open_folder(folder).sizes()), key=_natural)
+    return sorted(filter(_is_parquet, fetch.open_folder(folder).sizes()), key=natural)
 
 
 def _refuse_hive(folder: str, names: list[str]) -> list[str]:
@@ -235,11 +245,3 @@ def absolute(folder: str) -> str:
     if fetch.is_url(folder):
         return folder.rstrip("/")
     return str(Path(fetch.local_path(folder)).absolute())
-
-
-def _natural(name: str) -> list[list[str | int]]:
-    """Sort ``part-2`` before ``part-10``."""
-    return [
-        [int(text) if i % 2 else text for i, text in enumerate(_DIGITS.split(part))]
-        for part in name.split("/")
-    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -128,6 +129,7 @@ class Listed:
         self.rows = 0
         self._groups = groups
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the plan
+        weakref.finalize(self, self._file.close)
         self._sum = hashlib.sha256()
         self._totals = np.zeros(groups, np.int64)
 

@@ -7,5 +7,15 @@ Nothing here looks at a file's name. Of several frames or pages the first is tak
 from daskimg.decode._masks import decode_mask
 from daskimg.decode._picture import Picture
 from daskimg.decode._sources import Source, decode, decoder_versions, read_header
+from daskimg.decode._windows import Windows, open_windows
 
-__all__ = ["Picture", "Source", "decode", "decode_mask", "decoder_versions", "read_header"]
+__all__ = [
+    "Picture",
+    "Source",
+    "Windows",
+    "decode",
+    "decode_mask",
+    "decoder_versions",
+    "open_windows",
+    "read_header",
+]

@@ -859,14 +859,17 @@ def test_versions_name_everything_that_changes_bits():
 def test_the_room_has_six_doors():
     doors = {"Picture", "Source", "decode", "decoder_versions", "read_beginning", "read_header"}
 
+def test_the_room_has_eight_doors():
     assert room.__all__ == sorted(room.__all__)
     assert set(room.__all__) == doors
     assert set(room.__all__) == {
         "Picture",
         "Source",
+        "Windows",
         "decode",
         "decode_mask",
         "decoder_versions",
+        "open_windows",
         "read_header",
     }
     assert Source(3, 2, "RGB", reduced=False).width == 3

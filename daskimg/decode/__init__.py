@@ -9,6 +9,7 @@ from daskimg.decode._masks import decode_mask
 from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._picture import Picture
 from daskimg.decode._sources import Source, decode, decoder_versions, read_header
+from daskimg.decode._windows import Windows, open_windows
 
 __all__ = [
     "Picture",
@@ -21,5 +22,7 @@ __all__ = [
     "equalize",
     "grey",
     "read_beginning",
+    "Windows",
+    "open_windows",
     "read_header",
 ]

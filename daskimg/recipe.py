@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tomli_w
 
-from daskimg.decode import Picture, Source, decode, decoder_versions
+from daskimg.decode import Picture, Source, decode, decode_by_windows, decoder_versions
 from daskimg.errors import OptionError, PlanError, SampleError, TransformError
 from daskimg.options import DecodeOptions
 from daskimg.targets import Keypoints, MaskFile
@@ -307,8 +307,7 @@ class Recipe:
     def decoded(self, content: bytes, row: Row) -> tuple[Picture, Source]:
         """Return a file's picture, and what the file held."""
         if self.decoder is None:
-            least = getattr(self.transforms[0], "least", None) if self.transforms else None
-            return decode(content, self.decode, least)
+            return self._decoded(content)
         try:
             array = np.asarray(self.decoder(content))
             picture = Picture.from_array(array)
@@ -319,6 +318,17 @@ class Recipe:
             given = ValueError(f"gave {array.shape} of {array.dtype}, not {wanted}")
             raise _bug(self.decoder, row, given, "the decoder")
         return picture, Source(picture.width, picture.height, "custom", reduced=False)
+
+    def _decoded(self, content: bytes) -> tuple[Picture, Source]:
+        least = getattr(self.transforms[0], "least", None) if self.transforms else None
+        try:
+            return decode(content, self.decode, least)
+        except SampleError as error:
+            # A recipe of tiles needs no more than a tile of it at once.
+            windows = decode_by_windows(content, self.decode) if self.by_size else None
+            if error.reason != "pixels" or windows is None:
+                raise
+            return windows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data, as it stands in TOML and in the store."""

@@ -129,7 +129,7 @@ def test_a_uniform_expansion_cuts_its_last_row():
 
 @pytest.mark.parametrize("shard", [4, 30, 2000])
 def test_each_sample_is_the_tile_that_its_row_and_part_say(several, tmp_path, client, shard):
-    plan, report = built(
+    _, report = built(
         client, several, tmp_path / "o", Recipe((Tiles(16, 16),)), shard=shard, chunk=2
     )
 
@@ -266,7 +266,7 @@ def test_other_readers_open_a_store_of_splits(several, tmp_path, threads):
 def test_a_store_of_splits_is_resumed_repaired_and_relabelled(several, tmp_path, threads):
     recipe = Recipe((NoiseFrames(16, 16),), seed=2)
     url = tmp_path / "o"
-    plan, _ = built(threads, several, url, recipe, split="every:4", shard=40, chunk=10)
+    built(threads, several, url, recipe, split="every:4", shard=40, chunk=10)
     before = scenes.objects(url)
     shards = [name for name in before if name.startswith("train/image/c/")]
     assert len(shards) > 2
@@ -314,7 +314,7 @@ def test_all_rows_failing_is_a_store_of_failures(tmp_path, threads):
 
 
 def test_no_row_that_gives_a_sample_is_refused(several, tmp_path):
-    with pytest.raises(PlanError, match="none of the 23 rows of .* gives a sample"):
+    with pytest.raises(PlanError, match=r"none of the 23 rows of .* gives a sample"):
         planned(several.drop(index=10), tmp_path / "o", Recipe((Tiles(1000, 1000),)))
 
 

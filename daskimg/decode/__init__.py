@@ -9,20 +9,21 @@ from daskimg.decode._masks import decode_mask
 from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._picture import Picture
 from daskimg.decode._sources import Source, decode, decoder_versions, read_header
-from daskimg.decode._windows import Windows, open_windows
+from daskimg.decode._windows import Windows, decode_by_windows, open_windows
 
 __all__ = [
     "Picture",
     "Source",
+    "Windows",
     "autocontrast",
     "decode",
+    "decode_by_windows",
     "decode_mask",
     "decoder_versions",
     "enhance",
     "equalize",
     "grey",
-    "read_beginning",
-    "Windows",
     "open_windows",
+    "read_beginning",
     "read_header",
 ]

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from PIL import TiffImagePlugin
 
 from daskimg.decode._faults import contained
+from daskimg.decode._files import DEEP_GREY
 from daskimg.decode._orientation import TURNS, read_orientation
-from daskimg.decode._sources import decode
+from daskimg.decode._picture import Picture
+from daskimg.decode._sources import Source, decode
 from daskimg.errors import SampleError
 
 if TYPE_CHECKING:
@@ -136,11 +138,16 @@ class Windows:
     ----------
     height, width
         Of the picture, in pixels.
+    mode
+        Pillow's mode as stored.
+    options
+        What the windows are.
     """
 
     def __init__(
         self,
         file: BinaryIO,
+        mode: str,
         tags: Mapping[int, Any],
         order: str,
         layout: _Pieces | _Rows,
@@ -148,10 +155,11 @@ class Windows:
     ) -> None:
         """Keep the file, which stays the caller's to close."""
         self.height, self.width = int(tags[_HEIGHT]), int(tags[_WIDTH])
+        self.mode = mode
+        self.options = options
         self._file = file
         self._order = order
         self._layout = layout
-        self._options = options
         self._kept = {tag: _several(tags[tag]) for tag in _KEPT if tag in tags}
         self._tables = tags.get(_JPEG_TABLES)
 
@@ -175,8 +183,8 @@ class Windows:
                 f"{height} x {width} at ({top}, {left}) is not in {self.height} x {self.width}"
             )
         covered = self._layout.covered(top, left, height, width)
-        if covered[2] * covered[3] > self._options.max_pixels:
-            limit = self._options.max_pixels
+        if covered[2] * covered[3] > self.options.max_pixels:
+            limit = self.options.max_pixels
             raise SampleError(
                 "pixels",
                 f"a window of {covered[3]} x {covered[2]} pixels, over the limit of {limit}",
@@ -184,7 +192,7 @@ class Windows:
         with contained:
             part = self._layout.read(self._file, *covered)
             content = self._tiff(part)
-        whole = decode(content, self._options)[0].array()
+        whole = decode(content, self.options)[0].array()
         top, left = top - part.top, left - part.left
         return whole[top : top + height, left : left + width].copy()
 
@@ -247,7 +255,45 @@ def open_windows(source: bytes | BinaryIO, options: DecodeOptions) -> Windows | 
     if layout is None:
         return None
     order = "<" if image.tag_v2.prefix == b"II" else ">"
-    return Windows(file, dict(image.tag_v2), order, layout, options)
+    return Windows(file, image.mode, dict(image.tag_v2), order, layout, options)
+
+
+class _Unread(Picture):
+    """A part of a picture whose pixels are read when they are first asked for."""
+
+    __slots__ = ("_left", "_read", "_top", "_windows")
+
+    def __init__(self, windows: Windows, top: int, left: int, size: tuple[int, int]) -> None:
+        options = windows.options
+        self.height, self.width = size
+        self.channels, self.dtype = options.channels, options.dtype
+        self._scale, self._origin = 1, (0.0, 0.0)
+        self._windows, self._top, self._left = windows, top, left
+        self._read: NDArray[Any] | None = None
+
+    @property
+    def _pixels(self) -> NDArray[Any]:  # type: ignore[override]
+        if self._read is None:
+            self._read = self._windows.read(self._top, self._left, self.height, self.width)
+        return self._read
+
+    def window(self, top: int, left: int, height: int, width: int) -> Picture:
+        self._check_inside(top, left, height, width)
+        return _Unread(self._windows, self._top + top, self._left + left, (height, width))
+
+
+def decode_by_windows(content: bytes, options: DecodeOptions) -> tuple[Picture, Source] | None:
+    """Return a picture of which only the windows asked for are decoded, and what its file held.
+
+    ``None`` if it is no file for that: see ``open_windows``. Whoever asks for more pixels at
+    once than ``options.max_pixels`` meets a ``SampleError``.
+    """
+    windows = open_windows(content, options)
+    if windows is None:
+        return None
+    reduced = windows.mode in DEEP_GREY and options.dtype == "uint8"
+    source = Source(windows.width, windows.height, windows.mode, reduced)
+    return _Unread(windows, 0, 0, (windows.height, windows.width)), source
 
 
 def _layout(image: TiffImagePlugin.TiffImageFile, file: BinaryIO) -> _Pieces | _Rows | None:

@@ -122,11 +122,17 @@ class Listed:
         Number of groups.
     measured
         Whether the lines' sizes are those of headers.
+
+    Attributes
+    ----------
+    refused
+        Pictures over the limit on pixels: they will fail, and have one line each.
     """
 
     def __init__(self, groups: int, *, measured: bool) -> None:
         self.measured = measured
         self.rows = 0
+        self.refused = 0
         self._groups = groups
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the plan
         weakref.finalize(self, self._file.close)

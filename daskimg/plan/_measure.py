@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskimg import fetch
+from daskimg.decode import open_windows
 from daskimg.errors import PlanError, SampleError
 from daskimg.headers import header_of, read_headers
 from daskimg.manifest import Split, declared_sizes, parse_split, read_pictures
 from daskimg.plan._expansion import LINE, Listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from daskimg.headers import Header
     from daskimg.manifest import Cells, Manifest
     from daskimg.recipe import Recipe
 
@@ -74,6 +74,7 @@ def expand(
         for lines in _lines(cells, split, measure, list(recipes.values())):
             rest = None if limit is None else limit - sum(found.samples)
             found.add(lines if rest is None else _cut(lines, rest))
+            found.refused = measure.refused if measure else 0
             if limit is not None and sum(found.samples) >= limit:
                 return found
     return found
@@ -121,6 +122,7 @@ class _Measure:
         self._manifest = manifest
         self._recipes = recipes
         self._options = recipes[0].decode
+        self.refused = 0
         self.columns = self._size_columns()
         self._count: Count = lru_cache(maxsize=_SIZES)(self._counted)
 
@@ -144,18 +146,37 @@ class _Measure:
                 "a decoder of your own reads them; give the table whole-number columns height "
                 "and width"
             )
-        for header in self._headers(cells):
-            yield None if isinstance(header, SampleError) else header
-
-    def _headers(self, cells: Cells) -> Iterable[Header | SampleError]:
         if cells.pictures is not None:
-            assert self._manifest.bytes_column is not None
-            contents = read_pictures(cells.pictures, self._manifest.bytes_column)
-            sized = (fetch.limited(content, self._options.max_bytes) for content in contents)
-            return (header_of(content, self._options) for content in sized)
-        paths = cells.paths.to_pylist()
-        places = (self._manifest.resolve(path) for path in paths)
-        return read_headers(places, self._options, self._manifest.extensions)
+            yield from self._held_sizes(cells)
+            return
+        places = [self._manifest.resolve(path) for path in cells.paths.to_pylist()]
+        headers = read_headers(places, self._options, self._manifest.extensions)
+        for place, header in zip(places, headers, strict=True):
+            if isinstance(header, SampleError) and header.reason == "pixels":
+                with fetch.open_input(place) as file:
+                    yield self._oversized(file)
+            else:
+                yield None if isinstance(header, SampleError) else header
+
+    def _held_sizes(self, cells: Cells) -> Iterator[Size | None]:
+        """Yield the sizes of pictures whose bytes are in the table."""
+        assert self._manifest.bytes_column is not None and cells.pictures is not None  # noqa: PT018
+        for found in read_pictures(cells.pictures, self._manifest.bytes_column):
+            content = fetch.limited(found, self._options.max_bytes)
+            header = header_of(content, self._options)
+            if isinstance(header, SampleError):
+                large = header.reason == "pixels" and isinstance(content, bytes)
+                yield self._oversized(content) if large else None
+            else:
+                yield header
+
+    def _oversized(self, source: Any) -> Size | None:
+        """Return the size of a picture over the limit, if it can be read by windows."""
+        windows = open_windows(source, self._options)
+        if windows is None:
+            self.refused += 1
+            return None
+        return windows.height, windows.width, windows.mode
 
     def fill(self, line: Any, size: Size | None) -> None:
         """Write a row's size and number of samples; one, which will fail, without a size."""

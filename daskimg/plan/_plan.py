@@ -218,8 +218,15 @@ class Plan:
         decodes = found.rows - found.empty
         again = sum(found.straddles(i, g.layout) for i, g in enumerate(self.groups))
         yield "decodes", f"{(decodes + again) / max(1, decodes):.2f} per source"
-        held = self.shard_bytes + _HELD * found.largest
+        limit = self.recipe.decode.max_pixels
+        held = self.shard_bytes + _HELD * min(found.largest, limit)
         yield "memory of a task", f"up to {_megabytes(held)}"
+        if found.refused:
+            yield (
+                "note",
+                f"{found.refused:,} pictures have over {limit:,} pixels and will fail; "
+                f"--max-pixels takes larger ones",
+            )
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:>16}  {text}" for name, text in self.lines())

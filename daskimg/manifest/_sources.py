@@ -19,6 +19,7 @@ from daskimg.manifest._listings import (
     extension,
     natural,
 )
+from daskimg.manifest._mpii import MpiiFile, is_mpii
 from daskimg.manifest._parquet import ParquetTable
 from daskimg.manifest._streams import COMPRESSIONS
 from daskimg.manifest._texts import JsonLines, TextTable
@@ -78,12 +79,15 @@ def _at(location: str, kind: str | None) -> Source:
     if _is_folder(location):
         return _folder(location, kind)
     found = _matches(location)
+    sought = kind
     if kind in (None, "glob"):
         kind = _kind_of_files(location, found, kind)
     if kind in ("folder", "tiny-imagenet"):
         raise ManifestError(f"{location} is not a folder")
     if kind == "glob":
         return _pictures(location, found)
+    if kind == "mpii" or (kind == "jsonl" and sought is None and _may_be_mpii(found)):
+        return _mpii(location, found)
     return _tables(fetch.name_of(location), _lead(location), sorted(found, key=natural), kind)
 
 
@@ -112,12 +116,21 @@ def _matches(location: str) -> list[str]:
     return found
 
 
-def _table_kind(location: str) -> Kind | None:
-    if location.startswith(("http://", "https://")):
-        location = location.partition("?")[0]
-    stem = location
+def _stem(location: str) -> str:
+    """Return a location without the ending of a compression."""
     for suffix in COMPRESSIONS:
-        stem = stem.removesuffix(suffix)
+        location = location.removesuffix(suffix)
+    return location
+
+
+def _without_query(location: str) -> str:
+    is_web = location.startswith(("http://", "https://"))
+    return location.partition("?")[0] if is_web else location
+
+
+def _table_kind(location: str) -> Kind | None:
+    location = _without_query(location)
+    stem = _stem(location)
     kind = _TABLES.get(extension(stem))
     return None if kind == "parquet" and stem != location else kind
 
@@ -138,6 +151,17 @@ def _kind_of_files(location: str, found: list[str], kind: str | None) -> str:
         f"cannot tell what {location} is; {_WORKS}; "
         f"say which with kind= (--source): {', '.join(get_args(Kind))}"
     )
+
+
+def _may_be_mpii(found: list[str]) -> bool:
+    name = _stem(_without_query(found[0]))
+    return len(found) == 1 and extension(name) == "json" and is_mpii(found[0])
+
+
+def _mpii(location: str, found: list[str]) -> Source:
+    if len(found) != 1:
+        raise ManifestError(f"{location} matches {len(found)} files; an MPII manifest is one")
+    return MpiiFile.open(fetch.name_of(found[0]), _lead(location), found[0])
 
 
 def _tables(name: str, folder: str, locations: list[str], kind: str) -> Source:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from daskimg.noise import gaussian_noise
     from daskimg.options import DecodeOptions, RunOptions, StoreOptions
     from daskimg.plan import Plan, plan_store
-    from daskimg.read import Batch, Samples, open_store
+    from daskimg.read import Batch, Samples, open_store, splits_of
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
     from daskimg.targets import Keypoints, MaskFile
@@ -95,7 +95,7 @@ _ROOMS = {
     "noise": ("gaussian_noise",),
     "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
     "plan": ("Plan", "plan_store"),
-    "read": ("Batch", "Samples", "open_store"),
+    "read": ("Batch", "Samples", "open_store", "splits_of"),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
     "targets": ("Keypoints", "MaskFile"),
@@ -192,6 +192,7 @@ __all__ = [
     "plan_store",
     "read_manifest",
     "recipes",
+    "splits_of",
     "verify_store",
 ]
 

@@ -39,10 +39,9 @@ def plan(**given: Any) -> int:
 @click.argument("store")
 def show(store: str) -> int:
     """Describe a store: classes, failures, pictures that are there twice."""
-    from daskimg.read import open_store
     from daskimg.show import describe
 
-    for line in describe(open_store(store)):
+    for line in describe(store):
         click.echo(line)
     return 0
 

@@ -29,8 +29,8 @@ Reason = Literal[
     "corrupt",  # the picture cannot be decoded
     "pixels",  # more pixels than the limit
     "mode",  # a colour mode that cannot become the output's
-    "size",  # its size is not what was declared
-    "target",  # a target's cell cannot be used
+    "size",  # not of the size that its header, the table or its picture's mask declares
+    "target",  # what goes with the picture, as a mask or joints, cannot be used
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why a sample failed: a closed list, so that failures can be counted."""

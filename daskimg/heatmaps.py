@@ -96,9 +96,13 @@ def draw_heatmaps(
     _check_options(image_size, size, sigma, radius)
     centres = _centres(points, visible, image_size, size)
     out = _target((*centres.shape[:-2], *size, centres.shape[-2]), out)
-    reach = min(radius * sigma, float(max(size)))  # no two places on a heatmap are farther
     draw = _compiled if compiled else _draw
-    draw(centres.reshape(-1, *centres.shape[-2:]), float(sigma), reach, _batch(out))
+    # No two places on a heatmap are farther apart than its longer side.
+    spread = float(sigma), float(min(radius * sigma, max(size)))
+    if centres.ndim == 2:
+        draw(centres[None], *spread, out[None])
+    else:
+        draw(centres, *spread, out)
     return out
 
 
@@ -129,7 +133,7 @@ def _centres(
     width_first = np.array(image_size[::-1], np.float64)
     inside = ((places >= 0) & (places < width_first)).all(axis=-1) & (shown != 0)
     scale = np.array(size[::-1], np.float64) / width_first
-    return np.where(inside[..., None], places * scale, np.nan)
+    return np.where(inside[..., None], places, np.nan) * scale
 
 
 def _target(shape: tuple[int, ...], out: NDArray[Any] | None) -> NDArray[np.float32]:
@@ -143,10 +147,6 @@ def _target(shape: tuple[int, ...], out: NDArray[Any] | None) -> NDArray[np.floa
             f"{out.dtype}; try out=None"
         )
     return out
-
-
-def _batch(out: NDArray[np.float32]) -> NDArray[np.float32]:
-    return out.reshape(-1, *out.shape[-3:])
 
 
 def _compiled(

@@ -45,26 +45,34 @@ class Samples:
     ----------
     url
         The store: a local path or a URL.
+    split
+        Which split; none if the store has none.
 
     Attributes
     ----------
-    url
-        The store.
+    url, split
+        The store, and the split of it.
     image
         The Zarr array (sample, height, width, channel): slice it like NumPy.
     attributes
-        What the store says of itself: recipe, columns, classes, versions, mean, std.
+        What the store says of itself: recipe, columns, classes, versions; samples, failed, mean
+        and std of this split.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, split: str | None = None) -> None:
         self._committed = store.open_committed(url)
         self.url = self._committed.folder.url
+        self.split = _split_of(self._committed, split)
         self.attributes = self._committed.attributes
-        self.image: Any = self._committed.group["image"]
+        self._group: Any = self._committed.group
+        if self.split is not None:
+            self._group = self._group[self.split]
+            self.attributes = self.attributes | self.attributes["splits"][self.split]
+        self.image: Any = self._group["image"]
 
-    def __reduce__(self) -> tuple[type[Samples], tuple[str]]:
+    def __reduce__(self) -> tuple[type[Samples], tuple[str, str | None]]:
         """Travel as the URL: each process opens its own connection."""
-        return Samples, (self.url,)
+        return Samples, (self.url, self.split)
 
     def __len__(self) -> int:
         return int(self.image.shape[0])
@@ -83,7 +91,8 @@ class Samples:
     def __repr__(self) -> str:
         shape = " x ".join(str(length) for length in self.image.shape[1:])
         counts = f"{len(self):,} of {shape} {self.image.dtype}"
-        return f"Samples({self.url!r}): {counts}, {self.attributes['failed']:,} failed"
+        place = repr(self.url) + (f", {self.split!r}" if self.split else "")
+        return f"Samples({place}): {counts}, {self.attributes['failed']:,} failed"
 
     @cached_property
     def labels(self) -> NDArray[Any]:
@@ -117,7 +126,7 @@ class Samples:
 
     def array(self, name: str) -> NDArray[Any]:
         """Return a whole array of the store, for those that fit in memory: labels, affine, ..."""
-        group = self._committed.group
+        group = self._group
         if name not in group:
             names = ", ".join(sorted(group.array_keys()))
             raise OptionError(f"the store has no array {name!r}; it has {names}")
@@ -126,15 +135,23 @@ class Samples:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The manifest with what became of each row: sources, first sample, status, reason."""
+        """The manifest with what became of each row: sources, first sample, status, reason.
+
+        With splits, only the rows of this one.
+        """
         rows: pd.DataFrame = self._committed.rows().to_pandas()
-        return rows
+        return self._own(rows)
 
     @cached_property
     def failures(self) -> pd.DataFrame:
         """A line for each failed sample: slot, row, key, path, reason and message."""
         failures: pd.DataFrame = self._committed.failures().to_pandas()
-        return failures
+        return self._own(failures)
+
+    def _own(self, lines: pd.DataFrame) -> pd.DataFrame:
+        if self.split is None:
+            return lines
+        return lines[lines["split"] == self.split].reset_index(drop=True)
 
     def batches(
         self, batch_size: int, *, failed: Literal["drop", "keep"] = "drop"
@@ -170,7 +187,8 @@ class Samples:
         import dask.array
 
         block = self.image.shards or self.image.chunks
-        return dask.array.from_array(self.image, chunks=block, name=f"daskimg-{self.url}")
+        name = f"daskimg-{self.url}-{self.split or ''}"
+        return dask.array.from_array(self.image, chunks=block, name=name)
 
     def to_xarray(self) -> Any:
         """Return the store as an ``xarray.Dataset``, opened lazily; needs xarray."""
@@ -178,23 +196,54 @@ class Samples:
             import xarray
         except ImportError:
             raise OptionError("to_xarray needs xarray: pip install 'daskimg[xarray]'") from None
-        return xarray.open_zarr(self._committed.group.store)
+        return xarray.open_zarr(self._committed.group.store, group=self.split)
 
 
 _BATCH = 256
 
 
-def open_store(url: str) -> Samples:
+def _split_of(committed: store.Committed, split: str | None) -> str | None:
+    """Return the split to be read, or refuse with the names there are."""
+    names = committed.splits
+    if split is None and not names:
+        return None
+    if split is None:
+        raise OptionError(
+            f"{committed.folder.url} has the splits {', '.join(names)}; "
+            f"say which: open_store(url, {names[0]!r})"
+        )
+    if split not in names:
+        there = f"the splits {', '.join(names)}" if names else "no splits"
+        raise OptionError(f"{committed.folder.url} has {there}, and not {split!r}")
+    return split
+
+
+def splits_of(url: str) -> tuple[str, ...]:
+    """Return the names of a store's splits; none, if its arrays are in its root.
+
+    Raises
+    ------
+    StoreError
+        If there is no finished store.
+    """
+    return store.open_committed(str(url)).splits
+
+
+def open_store(url: str, split: str | None = None) -> Samples:
     """Open a finished store for reading.
 
     Parameters
     ----------
     url
         A local path or a URL.
+    split
+        Which split, of a store that has splits.
 
     Raises
     ------
     StoreError
         If there is none, it is not finished, or it is not daskimg's.
+    OptionError
+        If there is no such split, or the store has splits and none is named.
     """
-    return Samples(str(url))
+    return Samples(str(url), split)

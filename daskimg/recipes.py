@@ -11,6 +11,7 @@ from daskimg import fetch
 from daskimg.errors import OptionError
 from daskimg.options import DecodeOptions
 from daskimg.recipe import Recipe
+from daskimg.targets import MaskFile
 from daskimg.transforms import CenterCrop, Fit, NoiseFrames, Resize, Tiles
 
 if TYPE_CHECKING:
@@ -99,6 +100,11 @@ def adjusted(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         for step in found:
             step[name] = _value(text)
     return Recipe.from_dict(content)
+
+
+def masked(recipe: Recipe, column: str) -> Recipe:
+    """Return the recipe with a column of masks that go along with the pictures."""
+    return replace(recipe, targets=(*recipe.targets, MaskFile(column=column)))
 
 
 def _value(text: str) -> Any:

@@ -99,6 +99,15 @@ Exit status
 @click.option("--key", metavar="C", help="Column that names a row. Default: path and occurrence.")
 @click.option("--root", metavar="URL", help="What relative paths are relative to.")
 @click.option(
+    "--extension", "extensions", multiple=True, metavar=".EXT",
+    help="Tried behind a path that names no file. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--split", metavar="every:K|hash:COLUMN:0.8,0.1,0.1|column:NAME|none",
+    help="Split the rows; by default as the source is made, else not.",
+)  # fmt: skip
+@click.option("--mask", metavar="C", help="Column of masks: pictures that go along.")
+@click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Take the first N samples only."
 )
 @click.option("--recipe", default="resize", metavar="NAME|FILE.toml", show_default=True,
@@ -168,6 +177,8 @@ class _Command:
             self._manifest(),
             given["store"],
             self._recipe(),
+            split=given["split"],
+            limit=given["limit"],
             stored_rows=standing.stored.rows if standing.stored else None,
             **options,
         )
@@ -189,14 +200,16 @@ class _Command:
             unknown=given["unknown_classes"],
             key=given["key"],
             root=given["root"],
-            limit=given["limit"],
+            extensions=given["extensions"],
         )
 
     def _recipe(self) -> Recipe:
-        from daskimg.recipes import adjusted, read_recipe
+        from daskimg.recipes import adjusted, masked, read_recipe
 
         given = self._given
         recipe = adjusted(read_recipe(given["recipe"], given["size"]), given["settings"])
+        if given["mask"]:
+            recipe = masked(recipe, given["mask"])
         if given["seed"] is not None:
             recipe = replace(recipe, seed=given["seed"])
         decode = {name: given[name] for name in ("dtype", "max_pixels") if given[name] is not None}

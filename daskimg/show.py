@@ -2,44 +2,86 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskimg import store
+from daskimg.read import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from daskimg.read import Samples
+_LISTED = 20  # classes, sizes, and groups of equal pictures, that are named
+_GREY = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
-_LISTED = 20  # classes, and groups of equal pictures, that are named
 
-
-def describe(samples: Samples) -> Iterator[str]:
+def describe(url: str) -> Iterator[str]:
     """Yield the lines of ``daskimg show``."""
-    yield from _what(samples)
-    yield from _counts(samples)
-    yield from _failed(samples)
-    yield from _repeated(samples)
+    committed = store.open_committed(url)
+    groups = [Samples(url, split) for split in committed.splits or (None,)]
+    rows: pd.DataFrame = committed.rows().to_pandas()
+    yield committed.folder.url
+    yield from _what(committed.attributes)
+    for samples in groups:
+        yield from _group(samples)
+    yield from _sources(rows)
+    yield from _failed(committed.failures().to_pandas())
+    yield from _repeated(rows, committed.attributes)
 
 
-def _what(samples: Samples) -> Iterator[str]:
-    image, facts = samples.image, samples.attributes
-    shape = " x ".join(str(length) for length in image.shape[1:])
-    yield samples.url
-    yield f"  {len(samples):,} samples of {shape} {image.dtype}, {facts['failed']:,} failed"
-    shard, chunk = (image.shards or image.chunks)[0], image.chunks[0]
-    yield f"  shards of {shard:,}, chunks of {chunk:,} samples"
-    steps = " > ".join(_step(step) for step in facts["recipe"]["transform"])
+def _what(facts: dict[str, Any]) -> Iterator[str]:
     exact = "exact" if facts["recipe"]["decode"]["exact"] else "scaled"
-    yield f"  recipe {steps or 'none'}; seed {facts['seed']}; {exact} decoding"
-    if samples.mean is not None and samples.std is not None:
-        yield f"  mean {_levels(samples.mean)}, std {_levels(samples.std)} of 0..1"
+    yield f"  recipe {_steps(facts['recipe'])}; seed {facts['seed']}; {exact} decoding"
+    for name, own in facts["recipe"].get("split", {}).items():
+        yield f"  recipe of {name}: {_steps(own)}"
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     yield f"  commit {facts['commit']}; {versions}"
+
+
+def _steps(recipe: dict[str, Any]) -> str:
+    return " > ".join(_step(step) for step in recipe["transform"]) or "none"
+
+
+def _group(samples: Samples) -> Iterator[str]:
+    """Yield what is special to a split, or to a store without splits."""
+    image, facts = samples.image, samples.attributes
+    shape = " x ".join(str(length) for length in image.shape[1:])
+    shard, chunk = (image.shards or image.chunks)[0], image.chunks[0]
+    yield (
+        f"{samples.split or 'samples'}: {len(samples):,} of {shape} {image.dtype}, "
+        f"{facts['failed']:,} failed; shards of {shard:,}, chunks of {chunk:,}"
+    )
+    if samples.mean is not None and samples.std is not None:
+        yield f"  mean {_levels(samples.mean)}, std {_levels(samples.std)} of 0..1"
+    yield from _counts(samples)
+
+
+def _sources(rows: pd.DataFrame) -> Iterator[str]:
+    """Yield the modes and the sizes of the pictures."""
+    known = rows[rows["source_width"].fillna(0) > 0]
+    if known.empty:
+        return
+    modes = known["source_mode"].value_counts()
+    grey = int(modes[[mode for mode in modes.index if mode in _GREY]].sum())
+    yield (
+        f"pictures: {len(known):,}, {grey:,} grey and {len(known) - grey:,} in colour "
+        f"({', '.join(f'{mode} {count:,}' for mode, count in modes.items())})"
+    )
+    pairs = zip(known["source_width"], known["source_height"], strict=True)
+    sizes = Counter(f"{width:.0f} x {height:.0f}" for width, height in pairs)
+    yield f"sizes (width x height): {len(sizes):,} different, {_span(known)}"
+    yield from _largest(sizes, "sizes")
+
+
+def _span(known: pd.DataFrame) -> str:
+    axes = ((name, known[f"source_{name}"]) for name in ("width", "height"))
+    return ", ".join(
+        f"{name} {int(x.min())} to {int(x.max())}, median {x.median():g}" for name, x in axes
+    )
 
 
 def _step(step: dict[str, object]) -> str:
@@ -64,7 +106,7 @@ def _counts(samples: Samples) -> Iterator[str]:
             yield from _range(array, column, values)
             continue
         yield f"{array}: column {column!r}, {len(classes):,} classes, {none:,} without"
-        yield from _largest(dict(zip(classes, counts.tolist(), strict=True)))
+        yield from _largest(dict(zip(classes, counts.tolist(), strict=True)), "classes")
 
 
 def _range(array: str, column: str, values: np.ndarray) -> Iterator[str]:
@@ -74,17 +116,16 @@ def _range(array: str, column: str, values: np.ndarray) -> Iterator[str]:
     yield f"{array}: column {column!r}, {values.dtype}, {span}, {int(none.sum()):,} without"
 
 
-def _largest(counts: dict[str, int]) -> Iterator[str]:
+def _largest(counts: dict[str, int], what: str) -> Iterator[str]:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     for name, count in ordered[:_LISTED]:
         yield f"  {count:>9,}  {name}"
     if len(ordered) > _LISTED:
         rest = sum(count for _, count in ordered[_LISTED:])
-        yield f"  {rest:>9,}  in {len(ordered) - _LISTED:,} more classes"
+        yield f"  {rest:>9,}  in {len(ordered) - _LISTED:,} more {what}"
 
 
-def _failed(samples: Samples) -> Iterator[str]:
-    failures = samples.failures
+def _failed(failures: pd.DataFrame) -> Iterator[str]:
     if failures.empty:
         yield "failures: none"
         return
@@ -95,10 +136,9 @@ def _failed(samples: Samples) -> Iterator[str]:
         yield f"             {first['message']}"
 
 
-def _repeated(samples: Samples) -> Iterator[str]:
+def _repeated(rows: pd.DataFrame, facts: dict[str, Any]) -> Iterator[str]:
     """Tell of pictures whose files are the same byte for byte."""
-    rows = samples.rows
-    good = rows[(rows["status"] == store.OK) & (rows["source_sha256"] != "")]
+    good = rows[(rows["status"] == store.OK) & (rows["source_sha256"].fillna("") != "")]
     sizes = good.groupby("source_sha256")["row"].transform("size")
     twice = good[sizes > 1]
     if twice.empty:
@@ -108,7 +148,7 @@ def _repeated(samples: Samples) -> Iterator[str]:
     yield f"byte-identical pictures: {len(twice):,} rows of {groups.ngroups:,} files"
     most = groups["row"].size().sort_values(ascending=False, kind="stable")
     yield f"  most repeated: {most.iloc[0]:,} times, first row {_first(twice, most.index[0])}"
-    yield from _contradictions(samples, twice)
+    yield from _contradictions(facts, twice)
 
 
 def _first(rows: pd.DataFrame, digest: str) -> str:
@@ -116,8 +156,8 @@ def _first(rows: pd.DataFrame, digest: str) -> str:
     return f"{first['row']}: {first['path']}"
 
 
-def _contradictions(samples: Samples, twice: pd.DataFrame) -> Iterator[str]:
-    columns = {column: "labels" for column, _ in samples.attributes["columns"].values()}
+def _contradictions(facts: dict[str, Any], twice: pd.DataFrame) -> Iterator[str]:
+    columns = {column: "labels" for column, _ in facts["columns"].values()}
     if "split" in twice.columns:
         columns["split"] = "splits"
     for column, what in columns.items():

@@ -112,15 +112,15 @@ class MaskFile:
         1, or 3 for masks in colours.
     dtype
         ``uint8``, or ``uint16`` for values over 255.
-    name
-        Of the array in the store.
+    array
+        Its name in the store.
     """
 
     column: str = "mask"
     fill: int = 0
     channels: int = 1
     dtype: MaskType = "uint8"
-    name: str = "mask"
+    array: str = "mask"
 
     def __post_init__(self) -> None:
         """Refuse a fill that the dtype cannot hold, and channels that no mask has."""
@@ -142,8 +142,8 @@ class MaskFile:
 
     def specs(self) -> tuple[TargetSpec, ...]:
         """Return the mask's array, of size 0 until a transform has given it one."""
-        axes = tuple(f"{self.name}_{axis}" for axis in ("height", "width", "channel"))
-        return (TargetSpec(self.name, "mask", axes, (0, 0, self.channels), self.dtype),)
+        axes = tuple(f"{self.array}_{axis}" for axis in ("height", "width", "channel"))
+        return (TargetSpec(self.array, "mask", axes, (0, 0, self.channels), self.dtype),)
 
     def read(self, content: bytes, height: int, width: int) -> dict[str, Target]:
         """Return the mask in a file's bytes, for a picture of ``height`` x ``width`` upright.
@@ -154,10 +154,10 @@ class MaskFile:
             If the file is at fault, or of another size than its picture. What it declares is
             compared before a pixel is decoded, so that no mask takes more memory than that.
         """
-        array = decode_mask(
+        values = decode_mask(
             content, channels=self.channels, dtype=self.dtype, size=(height, width)
         )
-        return {self.name: Target("mask", array, self.fill)}
+        return {self.array: Target("mask", values, self.fill)}
 
 
 def finished(target: Target) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,10 @@ import pyarrow as pa
 from daskimg import fetch, store
 from daskimg.errors import SampleError, StoreError, TransformError
 from daskimg.manifest import read_pictures
+from daskimg.plan import STAGED
 from daskimg.recipe import Row
 from daskimg.statistics import ChannelSums, channel_sums
+from daskimg.targets import finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daskimg.decode import Source
-    from daskimg.plan import ArraySpec, Brief, Plan
+    from daskimg.plan import ArraySpec, Brief, Group, Plan, ShardRows
     from daskimg.transforms import Sample
 
 REPORT = pd.DataFrame(
@@ -51,15 +53,23 @@ ROWS = pd.DataFrame(
 """The rows of a shard, as far as the graph needs to know them."""
 
 
-def read_shard_rows(shard: int, brief: Brief) -> pd.DataFrame:
-    """Return the manifest rows whose samples lie in a shard: ``row``, where it is, ``shard``."""
-    first, last = brief.rows_of(*brief.layout.span(shard))
-    columns = ["row", "path"]
+def read_shard_rows(span: ShardRows, brief: Brief) -> pd.DataFrame:
+    """Return the manifest rows whose samples lie in a shard.
+
+    Columns: ``row``, ``path``, ``shard``; where their samples lie, as ``daskimg.plan.STAGED``;
+    where picture bytes are; and the cells that the recipe reads.
+    """
+    number, group = brief.group_of(span.shard)
+    columns = ["row", "path", *STAGED, *(stored for _, stored in brief.columns)]
     if brief.bytes_column is not None:
         columns += ["bytes_file", "bytes_group", "bytes_index"]
-    table = store.read_rows(fetch.open_folder(brief.url), first, last, columns)
-    rows: pd.DataFrame = table.to_pandas()
-    rows["shard"] = shard
+    table = store.read_rows(fetch.open_folder(brief.url), span.first, span.stop, columns)
+    first, samples = (table[name].to_numpy() for name in STAGED[1:3])
+    start, stop = group.span(span.shard)
+    mine = (table[STAGED[0]].to_numpy() == number) & (samples > 0)
+    mine &= (first < stop) & (first + samples > start)
+    rows: pd.DataFrame = table.filter(pa.array(mine)).to_pandas()
+    rows["shard"] = span.shard
     return rows
 
 
@@ -113,58 +123,90 @@ def _report(entry: store.Entry, resumed: bool) -> pd.DataFrame:
     return pd.DataFrame([line]).astype(REPORT.dtypes)
 
 
+class Planned(NamedTuple):
+    """A row, and what was planned of it: where its samples lie, and its picture's size."""
+
+    row: Row
+    first: int
+    samples: int
+    height: int
+    width: int
+
+    @property
+    def places(self) -> range:
+        """The row's samples, in its group."""
+        return range(self.first, self.first + self.samples)
+
+
 class _Work:
     """A shard being built: its buffers, and a line of the ledger for each sample."""
 
     def __init__(self, brief: Brief, shard: int) -> None:
         self._brief = brief
         self._shard = shard
-        self._start, self._stop = brief.layout.span(shard)
+        self._group = brief.group_of(shard)[1]
+        self._start, self._stop = self._group.span(shard)
         count = self._stop - self._start
         self._buffers = {
-            spec.name: store.ShardBuffer(spec, brief.layout, count) for spec in brief.sharded
+            spec.name: store.ShardBuffer(spec, self._group.layout, count)
+            for spec in self._group.sharded
         }
-        self._lines = _Lines(brief, self._start, count)
+        self._lines = _Lines(self._group, self._start, count)
 
     def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
-        paths = rows["path"].tolist()
-        numbers = rows["row"].tolist()
-        if numbers != list(range(*self._brief.rows_of(self._start, self._stop))):
-            raise StoreError(f"shard {self._shard} was handed other rows than its own")
+        planned = planned_rows(rows, self._brief)
+        self._check_rows(planned)
         contents = read_contents(rows, self._brief)
-        for number, path, content in zip(numbers, paths, contents, strict=True):
-            self._build(Row(number, path), content)
+        for each, content in zip(planned, contents, strict=True):
+            self._build(each, content)
         objects = self._put(folder)
         entry = self._entry(objects)
         self._check_run(folder)
         store.write_entry(folder, entry, self._lines.table())
         return entry
 
-    def _build(self, row: Row, content: bytes | SampleError) -> None:
-        first = row.number * self._brief.parts
-        places = range(max(first, self._start), min(first + self._brief.parts, self._stop))
+    def _check_rows(self, planned: list[Planned]) -> None:
+        """Refuse rows that do not fill the shard, each slot once and in order."""
+        at = self._start
+        for each in planned:
+            places = self._places(each)
+            if places.start != at:
+                break
+            at = places.stop
+        if at != self._stop:
+            raise StoreError(f"shard {self._shard} was handed other rows than its own")
+
+    def _places(self, each: Planned) -> range:
+        return range(max(each.first, self._start), min(each.places.stop, self._stop))
+
+    def _build(self, each: Planned, content: Content | SampleError) -> None:
+        places = self._places(each)
         if isinstance(content, SampleError):
-            self._lines.failed(places, content)
+            self._lines.failed(places, each, content)
             return
         self._lines.source(places, content)
         try:
-            samples, source = make_samples(self._brief, row, content)
+            parts = range(places.start - each.first, places.stop - each.first)
+            samples, source = make_samples(self._brief, self._group, each, content, parts)
         except SampleError as error:
-            self._lines.failed(places, error)
+            self._lines.failed(places, each, error)
             return
-        for place in places:
-            self._fill(place - self._start, samples[place - first], source)
+        for place, sample in zip(places, samples, strict=True):
+            self._fill(place, each, sample, source)
 
-    def _fill(self, place: int, sample: Sample, source: Source) -> None:
-        for spec in self._brief.sharded:
-            write_entry_of(sample, spec, self._buffers[spec.name].slot(place))
-        self._lines.made(place, sample, source)
+    def _fill(self, place: int, each: Planned, sample: Sample, source: Source) -> None:
+        for spec in self._group.sharded:
+            slot = self._buffers[spec.name].slot(place - self._start)
+            write_entry_of(sample, spec, slot)
+        self._lines.made(place, each, sample, source)
 
     def _put(self, folder: fetch.Folder) -> dict[str, tuple[int, str]]:
         expected = dict(self._brief.expected)
         objects = {}
-        for spec in self._brief.sharded:
-            name = store.chunk_name(spec.name, self._shard, 1 + len(spec.shape))
+        index = self._shard - self._group.first_shard
+        for spec in self._group.sharded:
+            path = self._group.path(spec.name)
+            name = store.chunk_name(path, index, 1 + len(spec.shape))
             content = self._buffers[spec.name].finish()
             size, digest = store.stamp(content)
             if expected.get(name, digest) != digest:
@@ -204,18 +246,19 @@ class _Work:
             sums = channel_sums(chunk, compiled=self._brief.compiled)
             total = sums if total is None else total + sums
         assert total is not None
-        height, width, _ = self._brief.arrays[0].shape
+        height, width, _ = self._group.arrays[0].shape
         return replace(total, count=total.count - failed * height * width)
 
 
 class _Lines:
     """The ledger's columns for one shard, filled in any order, a place a sample."""
 
-    def __init__(self, brief: Brief, start: int, count: int) -> None:
-        self._schema = store.ledger_schema(brief.targets)
+    def __init__(self, group: Group, start: int, count: int) -> None:
+        self._schema = store.ledger_schema(group.targets)
         self._samples = range(start, start + count)
-        self._parts = brief.parts
         self.reduced = 0
+        self.row = [0] * count
+        self.part = [0] * count
         self.status = [store.PENDING] * count
         self.reason = [""] * count
         self.message = [""] * count
@@ -225,42 +268,45 @@ class _Lines:
         self.source_height = [0] * count
         self.source_mode = [""] * count
         self._small = {
-            spec.name: np.zeros((count, *spec.shape), spec.dtype) for spec in brief.targets
+            spec.name: np.zeros((count, *spec.shape), spec.dtype) for spec in group.targets
         }
 
-    def source(self, places: range, content: bytes) -> None:
+    def source(self, places: range, content: Content) -> None:
         """Note the file that was read."""
-        digest = store.content_hash(content)
+        digest = store.content_hash(content.picture)
         for place in places:
             self.source_sha256[place - self._samples.start] = digest
-            self.source_bytes[place - self._samples.start] = len(content)
+            self.source_bytes[place - self._samples.start] = len(content.picture)
 
-    def failed(self, places: range, error: SampleError) -> None:
+    def failed(self, places: range, each: Planned, error: SampleError) -> None:
         """Note that a row failed: its slots stay, as zeros."""
         for place in places:
-            i = place - self._samples.start
+            i = self._named(place, each)
             self.status[i] = store.FAILED
             self.reason[i] = error.reason
             self.message[i] = error.message
 
-    def made(self, place: int, sample: Sample, source: Source) -> None:
+    def made(self, place: int, each: Planned, sample: Sample, source: Source) -> None:
         """Note a finished sample."""
-        self.status[place] = store.OK
-        self.source_width[place] = source.width
-        self.source_height[place] = source.height
-        self.source_mode[place] = source.mode
+        i = self._named(place, each)
+        self.status[i] = store.OK
+        self.source_width[i] = source.width
+        self.source_height[i] = source.height
+        self.source_mode[i] = source.mode
         self.reduced += source.reduced
         for name, column in self._small.items():
-            column[place] = sample.affine if name == "affine" else sample.targets[name].array
+            column[i] = entry_of(sample, name)
+
+    def _named(self, place: int, each: Planned) -> int:
+        """Note whose sample a place holds, and return its line."""
+        i = place - self._samples.start
+        self.row[i] = each.row.number
+        self.part[i] = place - each.first
+        return i
 
     def table(self) -> pa.Table:
         """Return the lines in the ledger's schema."""
-        samples = np.arange(self._samples.start, self._samples.stop)
-        columns: dict[str, Any] = {
-            "sample": samples,
-            "row": samples // self._parts,
-            "part": samples % self._parts,
-        }
+        columns: dict[str, Any] = {"sample": np.array(self._samples)}
         for name in self._schema.names:
             if name in self._small:
                 flat = pa.array(self._small[name].reshape(-1))
@@ -271,23 +317,62 @@ class _Lines:
         return pa.table(columns, schema=self._schema)
 
 
-def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[bytes | SampleError]:
-    """Yield what each row points at, in order: bytes, or what is wrong with the file."""
+def planned_rows(rows: pd.DataFrame, brief: Brief) -> list[Planned]:
+    """Return rows as ``read_shard_rows`` gives them, one by one."""
+    names = [column for column, _ in brief.columns]
+    columns = (rows[stored].tolist() for _, stored in brief.columns)
+    cells = zip(*columns, strict=True) if names else iter([()] * len(rows))
+    facts = zip(*(rows[name].tolist() for name in STAGED[1:]), strict=True)
+    found = zip(rows["row"].tolist(), rows["path"].tolist(), cells, facts, strict=True)
+    return [
+        Planned(Row(number, path, dict(zip(names, own, strict=True))), *fact)
+        for number, path, own, fact in found
+    ]
+
+
+class Content(NamedTuple):
+    """What a row points at: the picture's file, and those of its targets by column."""
+
+    picture: bytes
+    files: dict[str, bytes]
+
+
+def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | SampleError]:
+    """Yield what each row points at, in order, or what is wrong with it."""
+    limit = brief.groups[0].recipe.decode.max_bytes
     if brief.bytes_column is not None:
-        found = read_pictures(rows, brief.bytes_column)
-        return (fetch.limited(content, brief.recipe.decode.max_bytes) for content in found)
-    paths = rows["path"].tolist()
+        pictures = read_pictures(rows, brief.bytes_column)
+        found: Any = (fetch.limited(content, limit) for content in pictures)
+    else:
+        found = _read_paths(rows["path"].tolist(), brief, limit)
+    stored = dict(brief.columns)
+    names = brief.groups[0].recipe.file_columns
+    others = [_read_paths(rows[stored[name]].tolist(), brief, limit) for name in names]
+    for content, *files in zip(found, *others, strict=True):
+        faults = [each for each in (content, *files) if isinstance(each, SampleError)]
+        yield faults[0] if faults else Content(content, dict(zip(names, files, strict=True)))
+
+
+def _read_paths(
+    paths: list[str | None], brief: Brief, limit: int
+) -> Iterator[bytes | SampleError]:
     places = (fetch.join(brief.root, path) if path else "" for path in paths)
-    return fetch.read_ahead(places, brief.recipe.decode.max_bytes)
+    return fetch.read_ahead(places, limit)
 
 
-def make_samples(brief: Brief, row: Row, content: bytes) -> tuple[list[Sample], Source]:
-    """Return a picture's samples, checked to be what the recipe's ``resolve`` promised."""
-    samples, source = brief.recipe.apply(content, row)
-    if len(samples) != brief.parts:
-        raise _broken_promise(row, f"{len(samples)} samples, and promised {brief.parts}")
+def make_samples(
+    brief: Brief, group: Group, each: Planned, content: Content, parts: range
+) -> tuple[list[Sample], Source]:
+    """Return some of a row's samples, checked to be what the recipe's ``resolve`` promised."""
+    recipe, row = group.recipe, replace(each.row, files=content.files)
+    image, source = recipe.decoded(content.picture, row)
+    if brief.measured:
+        _check_size(each, source)
+    samples = recipe.samples(image, source, row, parts)
+    if len(samples) != len(parts):
+        raise _broken_promise(row, f"{len(samples)} samples, and promised {len(parts)}")
     for sample in samples:
-        for spec in brief.arrays:
+        for spec in group.arrays:
             found = _made_of(sample, spec)
             if found != (spec.shape, spec.dtype):
                 raise _broken_promise(
@@ -296,12 +381,28 @@ def make_samples(brief: Brief, row: Row, content: bytes) -> tuple[list[Sample], 
     return samples, source
 
 
+def _check_size(each: Planned, source: Source) -> None:
+    """Refuse a picture that is not as large as its header, or the table, said."""
+    if not each.height:
+        raise SampleError("size", "its header could not be read when the store was planned")
+    if (each.height, each.width) != (source.height, source.width):
+        raise SampleError(
+            "size",
+            f"{source.width} x {source.height} pixels, and {each.width} x {each.height} declared",
+        )
+
+
 def write_entry_of(sample: Sample, spec: ArraySpec, slot: NDArray[Any]) -> None:
     """Copy what a sample has for a sharded array into its slot there."""
     if spec.name == "image":
         sample.image.write(slot)
     else:
-        slot[...] = sample.targets[spec.name].array
+        slot[...] = entry_of(sample, spec.name)
+
+
+def entry_of(sample: Sample, name: str) -> NDArray[Any]:
+    """Return what a sample has for an array other than its image."""
+    return sample.affine if name == "affine" else finished(sample.targets[name])
 
 
 def _made_of(sample: Sample, spec: ArraySpec) -> tuple[tuple[int, ...], str] | None:
@@ -359,15 +460,16 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
         As a task would.
     """
     brief = plan.brief(run="")
-    rows = plan.facts.sample
+    rows = _with_places(plan)
     tried = source_bytes = 0
     message = ""
     reasons: Counter[str] = Counter()
-    contents = read_contents(rows, brief)
-    for number, path, content in zip(rows["row"], rows["path"], contents, strict=True):
+    planned = planned_rows(rows, brief)
+    groups = rows[STAGED[0]].tolist()
+    for each, number, content in zip(planned, groups, read_contents(rows, brief), strict=True):
         tried += 1
         try:
-            source_bytes += len(_attempt(brief, Row(int(number), path), content))
+            source_bytes += _attempt(brief, brief.groups[number], each, content)
         except SampleError as error:
             reasons[error.reason] += 1
             message = message or error.message
@@ -385,8 +487,17 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
     )
 
 
-def _attempt(brief: Brief, row: Row, content: bytes | SampleError) -> bytes:
+def _with_places(plan: Plan) -> pd.DataFrame:
+    """Return the rows to be tried: those of the sample that give one."""
+    rows = plan.facts.sample.copy()
+    places = [plan.expansion.places(row, row + 1) for row in rows["row"].tolist()]
+    for i, name in enumerate(STAGED):
+        rows[name] = [each[i][0] for each in places]
+    return rows[rows[STAGED[2]] > 0]
+
+
+def _attempt(brief: Brief, group: Group, each: Planned, content: Content | SampleError) -> int:
     if isinstance(content, SampleError):
         raise content
-    make_samples(brief, row, content)
-    return content
+    make_samples(brief, group, each, content, range(min(1, each.samples)))
+    return len(content.picture)

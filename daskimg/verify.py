@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError, SampleError
-from daskimg.plan import Brief, Layout, arrays_of
-from daskimg.recipe import Recipe, Row
-from daskimg.task import make_samples, read_contents, write_entry_of
+from daskimg.plan import STAGED, Brief, Group, Layout, arrays_of
+from daskimg.recipe import Recipe
+from daskimg.task import make_samples, planned_rows, read_contents, write_entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
+
     from daskimg.fetch import Folder
+    from daskimg.task import Content, Planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +82,14 @@ def _unlisted(folder: Folder, commit: store.Commit) -> Iterator[str]:
 
 def _counts(committed: store.Committed) -> Iterator[str]:
     """Compare the counts that the store gives in several places."""
-    status: np.ndarray = np.asarray(committed.group["status"][...])  # type: ignore[index]
-    failed = int((status == store.FAILED).sum())
     commit, lines = committed.commit, committed.failures()
+    statuses = [np.asarray(_array(committed, name, "status")[...]) for name in _names(committed)]
+    status = np.concatenate(statuses)
+    failed = int((status == store.FAILED).sum())
+    good = int((status == store.OK).sum())
     pairs = [
         ("samples in the status array", len(status), commit.samples),
-        (
-            "samples not ok and not failed",
-            len(status) - failed - int((status == store.OK).sum()),
-            0,
-        ),
+        ("samples not ok and not failed", len(status) - failed - good, 0),
         ("failed samples in the status array", failed, commit.failed),
         ("lines of the failures table", len(lines), commit.failed),
         ("samples of the rows table", committed.counted_samples(), commit.samples),
@@ -98,31 +99,81 @@ def _counts(committed: store.Committed) -> Iterator[str]:
             yield f"{what}: {found:,}, and the commit says {wanted:,}"
 
 
+def _names(committed: store.Committed) -> tuple[str, ...]:
+    return committed.splits or ("",)
+
+
+def _array(committed: store.Committed, group: str, name: str) -> Any:
+    return committed.group[f"{group}/{name}" if group else name]
+
+
+class _Drawn(NamedTuple):
+    """A sample to be made again: its group, its slot there, its row and part."""
+
+    group: int
+    sample: int
+    row: int
+    part: int
+
+
 def _recomputed(committed: store.Committed, count: int, root: str | None) -> Iterator[str]:
     if not count:
         return
     brief = _brief(committed, root)
-    chosen = np.random.default_rng().permutation(brief.layout.samples)[:count]
-    rows = committed.rows_at(np.unique(chosen // brief.parts))
-    wanted: dict[int, list[int]] = {}
-    for sample in sorted(chosen.tolist()):
-        wanted.setdefault(sample // brief.parts, []).append(sample)
-    for line, content in zip(rows.itertuples(), read_contents(rows, brief), strict=True):
-        row = Row(int(str(line.row)), str(line.path))
-        for sample in wanted[row.number]:
-            yield from _compared(committed, brief, row, sample, content)
+    drawn = _draw(committed, brief, count)
+    rows = _planned(committed, sorted({each.row for each in drawn}))
+    wanted: dict[int, list[_Drawn]] = {}
+    for each in drawn:
+        wanted.setdefault(each.row, []).append(each)
+    planned = planned_rows(rows, brief)
+    for one, content in zip(planned, read_contents(rows, brief), strict=True):
+        for each in wanted[one.row.number]:
+            yield from _compared(committed, brief, one, each, content)
+
+
+def _draw(committed: store.Committed, brief: Brief, count: int) -> list[_Drawn]:
+    """Return samples drawn at random from all groups, by rising row."""
+    ends = np.cumsum([group.layout.samples for group in brief.groups])
+    chosen = np.sort(np.random.default_rng().permutation(brief.samples)[:count])
+    found = []
+    for number, group in enumerate(brief.groups):
+        first = int(ends[number]) - group.layout.samples
+        mine = chosen[(chosen >= first) & (chosen < ends[number])] - first
+        if not len(mine):
+            continue
+        rows, parts = (
+            np.asarray(_array(committed, group.name, name)[...])[mine] for name in ("row", "part")
+        )
+        columns = (column.tolist() for column in (mine, rows, parts))
+        found += [_Drawn(number, *each) for each in zip(*columns, strict=True)]
+    return sorted(found, key=lambda each: (each.row, each.part))
+
+
+def _planned(committed: store.Committed, numbers: list[int]) -> pd.DataFrame:
+    """Return lines of the rows table as tasks are given them; sizes as they were found."""
+    rows = committed.rows_at(np.array(numbers))
+    sizes = (rows[f"source_{name}"].fillna(0).astype(int) for name in ("height", "width"))
+    columns = (rows["first_sample"], rows["samples"], *sizes)
+    return rows.assign(**dict(zip(STAGED[1:], columns, strict=True)))
 
 
 def _compared(
-    committed: store.Committed, brief: Brief, row: Row, sample: int, content: bytes | SampleError
+    committed: store.Committed,
+    brief: Brief,
+    planned: Planned,
+    drawn: _Drawn,
+    content: Content | SampleError,
 ) -> Iterator[str]:
     """Make one sample again, and say what differs from the stored one."""
-    status = int(committed.group["status"][sample])  # type: ignore[index,arg-type]
-    who = f"sample {sample} (row {row.number}, {row.path})"
+    group = brief.groups[drawn.group]
+    status = int(_array(committed, group.name, "status")[drawn.sample])
+    slot = group.path(f"sample {drawn.sample}")
+    who = f"{slot} (row {drawn.row}, {planned.row.path})"
     try:
         if isinstance(content, SampleError):
             raise content
-        made = make_samples(brief, row, content)[0][sample - row.number * brief.parts]
+        part = range(drawn.part, drawn.part + 1)
+        (made,), _ = make_samples(brief, group, planned, content, part)
     except SampleError as error:
         if status != store.FAILED:
             yield f"{who} is ok in the store, and now fails: {error}"
@@ -130,8 +181,8 @@ def _compared(
     if status == store.FAILED:
         yield f"{who} failed in the store, and can be made now"
         return
-    for spec in brief.sharded:
-        stored = np.asarray(committed.group[spec.name][sample])  # type: ignore[index]
+    for spec in group.sharded:
+        stored = np.asarray(_array(committed, group.name, spec.name)[drawn.sample])
         again = np.empty(spec.shape, spec.dtype)
         write_entry_of(made, spec, again)
         if not np.array_equal(stored, again):
@@ -142,19 +193,22 @@ def _brief(committed: store.Committed, root: str | None) -> Brief:
     """Return what tasks were told, as far as making a sample needs it."""
     stored = store.read_plan(committed.folder)
     recipe = Recipe.from_dict(stored.recipe)
-    pixels = stored.pixels
+    groups: list[Group] = []
+    for given in stored.groups:
+        name, layout = given["name"], Layout(**{k: v for k, v in given.items() if k != "name"})
+        own = recipe.of(name)
+        first = groups[-1].shards.stop if groups else 0
+        groups.append(Group(name, own, arrays_of(own.outputs()[0]), (), layout, first))
     return Brief(
         url=committed.folder.url,
         run=stored.run,
         root=stored.root if root is None else root,
         bytes_column=stored.bytes_column,
+        extensions=tuple(stored.extensions),
         rows=stored.rows,
-        parts=stored.parts,
-        recipe=recipe,
-        arrays=arrays_of(recipe.outputs()[0]),
+        groups=tuple(groups),
+        measured=stored.measured,
+        columns=tuple((column, name) for column, name in stored.columns),
         labels=(),
-        layout=Layout(
-            stored.samples, pixels["shard samples"], pixels["chunk samples"], pixels["codec"]
-        ),
         compiled=False,
     )

@@ -1,7 +1,9 @@
 """Slow, obviously right versions: written from the formula, sharing nothing with daskimg."""
 
+import math
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from statistics import NormalDist
 
 import numpy as np
 
@@ -77,4 +79,44 @@ def normalized(images, centres, spreads):
     for where in np.ndindex(images.shape):
         centre, spread = Fraction(centres[where[-1]]), Fraction(spreads[where[-1]])
         out[where] = float((Fraction(images[where].item()) - centre) / spread)
+    return out
+
+
+def philox4x32(counter, key):
+    """Return four random words, as section 3.3 of the paper has them: ten S-box rounds."""
+    left0, right0, left1, right1 = counter[1], counter[0], counter[3], counter[2]
+    key0, key1 = key
+    for turn in range(10):
+        high0, low0 = divmod(0xD2511F53 * right0, 2**32)
+        high1, low1 = divmod(0xCD9E8D57 * right1, 2**32)
+        round0 = (key0 + turn * 0x9E3779B9) % 2**32
+        round1 = (key1 + turn * 0xBB67AE85) % 2**32
+        right0, left0, right1, left1 = high1 ^ left0 ^ round0, low1, high0 ^ left1 ^ round1, low0
+    return right0, left0, right1, left1
+
+
+def level(quantile, mean, std):
+    """Return the level of one of 65,536 quantiles of a normal distribution."""
+    value = NormalDist(mean, std).inv_cdf((quantile + 0.5) / 65536)
+    return min(max(round(value), 0), 255)
+
+
+def noise_value(position, seed, row, part, stream, mean=127.0, std=100.0):
+    """Return the noise at one flat position."""
+    block, place = divmod(position, 8)
+    words = philox4x32((block, part, row, stream), (seed % 2**32, seed // 2**32))
+    stretch = sum(word << (32 * i) for i, word in enumerate(words))
+    return level((stretch >> (16 * place)) % 2**16, mean, std)
+
+
+def heatmap(point, image_size, size, sigma, radius):
+    """Return one joint's heatmap, pixel by pixel, in float64."""
+    height, width = size
+    x, y = point[0] * width / image_size[1], point[1] * height / image_size[0]
+    out = np.zeros(size)
+    for row in range(height):
+        for column in range(width):
+            across, down = abs(column + 0.5 - x), abs(row + 0.5 - y)
+            if across <= radius * sigma and down <= radius * sigma:
+                out[row, column] = math.exp(-(across**2 + down**2) / (2 * sigma**2))
     return out

@@ -19,6 +19,7 @@ from daskimg import store
 from daskimg.build import connect
 from daskimg.decode import Picture
 from daskimg.fetch._objects import _Local
+from daskimg.plan import _brief as brief_module
 from daskimg.transforms import Resize
 
 BROKEN = [5, 17]
@@ -136,7 +137,7 @@ def test_random_samples_of_rows_that_straddle_shards_are_the_same(
 ):
     for module in (store._records, store._assembly, store._open):
         monkeypatch.setattr(module, "ROWS_PER_FILE", 6)  # seven files of rows
-    monkeypatch.setattr(store._layout, "SMALL_CHUNK", 7)  # many chunks of each small array
+    monkeypatch.setattr(brief_module, "SMALL_CHUNK", 7)  # many chunks of each small array
     recipe = daskimg.Recipe((Resize(16, 16), Grain()), seed=5)
 
     samples = scenes.build(
@@ -254,7 +255,7 @@ def test_a_worker_killed_costs_a_retry_and_nothing_else(table, tmp_path, expecte
 
 
 def test_a_straggler_of_an_overwritten_run_writes_nothing(table, tmp_path, threads):
-    from daskimg.task import run_task
+    from daskimg.task import _with_places, run_task
 
     url = tmp_path / "a.zarr"
     plan = scenes.plan(table, url, shard=40, chunk=10, max_failed=1)
@@ -265,7 +266,7 @@ def test_a_straggler_of_an_overwritten_run_writes_nothing(table, tmp_path, threa
     before = scenes.objects(url)
 
     with pytest.raises(daskimg.StoreError, match="another run has taken over"):
-        run_task(plan.facts.sample.assign(shard=0), old)
+        run_task(_with_places(plan).assign(shard=0), old)
 
     assert scenes.objects(url) == before
 
@@ -397,10 +398,8 @@ def test_what_tasks_return_is_a_few_bytes_however_large_the_shard(table, tmp_pat
     daskimg.build_store(plan, client=threads)
     stored = store.read_plan(daskimg.fetch.open_folder(str(url)))
     brief = plan.brief(stored.run)
-    store.stage_rows(
-        daskimg.fetch.open_folder(str(url)), plan.manifest.pieces(plan.facts), plan.facts.schema
-    )
+    store.stage_rows(daskimg.fetch.open_folder(str(url)), plan.staged())
 
-    report = run_task(read_shard_rows(0, brief), brief)
+    report = run_task(read_shard_rows(plan.shard_rows()[0], brief), brief)
 
     assert sum(len(frame) for frame in dumps(report)) < 5_000 < plan.shard_bytes / 1000

@@ -89,6 +89,13 @@ def test_lists_are_several_names_and_numbers_sort_as_numbers():
     assert encoded.tolist() == [[1, 1], [1, 0], [0, 0]]
 
 
+def test_lists_of_lists_are_no_label():
+    frame = pd.DataFrame({"path": ["a"], "x": [[[1, 2], [3, 4]]]})
+
+    with pytest.raises(ManifestError, match=r"'x' holds list<.*>, which is no label"):
+        scanned(frame, "x")
+
+
 def test_the_first_label_is_the_array_label_and_others_keep_their_names():
     frame = pd.DataFrame({"path": ["a"], "Brand": ["x"], "Kids": [1], "label": ["z"]})
 

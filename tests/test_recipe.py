@@ -117,7 +117,8 @@ def test_a_recipe_without_a_size_is_refused():
 def test_a_bug_is_not_mistaken_for_a_broken_picture(table):
     content = Path(table["path"][0]).read_bytes()
 
-    with pytest.raises(TransformError, match=r"Buggy failed on row 7 \(a.jpg\): ZeroDivision"):
+    failure = r"Buggy \(step 1 of 1\) failed on row 7 \(a.jpg\): ZeroDivision"
+    with pytest.raises(TransformError, match=failure):
         Recipe((Buggy(),)).apply(content, Row(7, "a.jpg"))
 
 
@@ -165,7 +166,7 @@ def test_one_row_may_become_several_samples(tmp_path, table, threads):
 def test_a_decoder_of_the_users_own_is_used_and_named(tmp_path, table, threads):
     recipe = Recipe((Resize(8, 8),), decoder=eight_by_eight)
 
-    with pytest.raises(TransformError, match="eight_by_eight failed on row 5"):
+    with pytest.raises(TransformError, match=r"eight_by_eight \(the decoder\) failed on row 5"):
         scenes.build(table, tmp_path / "a.zarr", threads, recipe=recipe)
 
     good = table.drop(index=[5, 17])

@@ -255,7 +255,7 @@ def test_a_bug_in_a_transform_names_the_row_and_exits_3(labels, tmp_path, capsys
     code = run.main([str(labels), str(tmp_path / "o.zarr"), "--recipe", str(recipe)])
 
     assert code == run.STOPPED
-    assert "Bug failed on row 0" in capsys.readouterr().err
+    assert "Bug (step 2 of 2) failed on row 0" in capsys.readouterr().err
 
 
 SLOW_RECIPE = '[[transform]]\nname = "slow_resize:SlowResize"\nheight = 8\nwidth = 8\n'

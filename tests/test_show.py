@@ -14,11 +14,12 @@ def text(pictures, tmp_path_factory, threads):
     table = scenes.pd.concat(more, ignore_index=True)
     url = tmp_path_factory.mktemp("show") / "out.zarr"
     manifest = daskimg.read_manifest(table, labels=["label", "price"])
-    return "\n".join(describe(scenes.build(manifest, url, threads, max_failed=1)))
+    scenes.build(manifest, url, threads, max_failed=1)
+    return "\n".join(describe(str(url)))
 
 
 def test_it_says_what_the_store_is(text):
-    assert "43 samples of 16 x 16 x 3 uint8, 2 failed" in text
+    assert "samples: 43 of 16 x 16 x 3 uint8, 2 failed" in text
     assert "resize(height=16, width=16, method=bicubic)" in text
     assert "pillow" in text
 
@@ -27,6 +28,12 @@ def test_it_counts_classes_and_ranges(text):
     assert "label: column 'label', 3 classes, 0 without" in text
     assert "       16  cat" in text
     assert "price: column 'price', float32, 0.0 to 19.5" in text
+
+
+def test_it_counts_modes_and_sizes(text):
+    assert "pictures: 41, 0 grey and 41 in colour (RGB 41)" in text
+    assert "sizes (width x height): 40 different, width 48 to 60, median " in text
+    assert "        4  60 x 30" in text
 
 
 def test_it_names_failures_by_reason(text):
@@ -46,7 +53,7 @@ def test_the_command_prints_it(pictures, tmp_path, threads, capsys):
     scenes.build(scenes.table_of(*pictures), tmp_path / "a.zarr", threads, max_failed=1)
 
     assert cli.main(["show", str(tmp_path / "a.zarr")]) == 0
-    assert "40 samples" in capsys.readouterr().out
+    assert "samples: 40 of" in capsys.readouterr().out
 
 
 def test_a_recipe_is_printed_as_toml(capsys, tmp_path):

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskimg
-from daskimg import fetch, store
-from daskimg.plan import ArraySpec, Layout
-from daskimg.store._layout import small_arrays
+from daskimg import fetch, recipes, store
+from daskimg.plan import ArraySpec, Group, Layout
 from daskimg.store._metadata import metadata
 from daskimg.store._shard import small_object
 
@@ -30,10 +29,10 @@ def write_store(root, array, layout):
         for i in range(start, stop):
             buffer.slot(i - start)[...] = array[i]
         folder.put(store.chunk_name("image", shard, 4), buffer.finish())
-    small = small_arrays((), ())
-    for name, content in metadata((spec,), small, layout, {}).items():
+    group = Group("", recipes.resize(8), (spec,), (), layout, 0)
+    for name, content in metadata((group,), {}).items():
         folder.put(name, content)
-    for spec in small:
+    for spec in group.small:
         values = np.arange(layout.samples).astype(spec.dtype)
         folder.put(f"{spec.name}/c/0", small_object(values, layout.samples))
 

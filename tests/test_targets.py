@@ -209,7 +209,7 @@ def test_a_mask_of_another_size_than_its_picture_fails_before_it_is_decoded(monk
 
 
 def test_a_mask_has_axes_of_its_own_name():
-    (spec,) = MaskFile(name="depth", channels=3, dtype="uint16").specs()
+    (spec,) = MaskFile(array="depth", channels=3, dtype="uint16").specs()
 
     assert spec.axes == ("depth_height", "depth_width", "depth_channel")
     assert (spec.shape, spec.dtype) == ((0, 0, 3), "uint16")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from daskimg.plan import Plan
+
 
 @dataclass(slots=True)
 class Tally:
@@ -85,6 +87,10 @@ class Report:
         From the first task handed out to the last one back; samples built by this run.
     reasons
         Failed samples by reason, most frequent first.
+    splits
+        Samples by split; empty for a store without splits.
+    empty
+        Rows of the manifest that give no sample, by their size, mode or a filter.
     """
 
     url: str
@@ -98,12 +104,14 @@ class Report:
     seconds: float
     images_per_second: float
     reasons: dict[str, int]
+    splits: dict[str, int]
+    empty: int
 
     @classmethod
-    def of(cls, url: str, outcome: str, tally: Tally) -> Report:
+    def of(cls, plan: Plan, outcome: str, tally: Tally) -> Report:
         """Return the report of what was counted."""
         return cls(
-            url=url,
+            url=plan.url,
             outcome=outcome,
             samples=tally.total,
             failed=tally.failed,
@@ -114,6 +122,8 @@ class Report:
             seconds=tally.seconds,
             images_per_second=tally.images_per_second,
             reasons=dict(tally.reasons.most_common()),
+            splits={name: count for name, count in plan.sizes.items() if name},
+            empty=plan.empty_rows,
         )
 
     @property
@@ -131,6 +141,10 @@ class Report:
         share = f" ({100 * self.failed / self.samples:.2f} %)" if self.failed else ""
         found = [f"{self.outcome}: {self.samples:,} samples, {self.failed:,} failed{share}"]
         found += [f"  {count:,} {reason}" for reason, count in self.reasons.items()]
+        if self.splits:
+            found.append("  " + ", ".join(f"{n} {count:,}" for n, count in self.splits.items()))
+        if self.empty:
+            found.append(f"  {self.empty:,} rows give no sample")
         if self.reduced:
             found.append(
                 f"  {self.reduced:,} from 16-bit sources, reduced to 8 bits (--dtype keeps them)"

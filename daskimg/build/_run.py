@@ -84,7 +84,7 @@ def build_store(
         assert standing.commit is not None
         damaged = store.damaged_objects(standing.folder, standing.commit)
         if not damaged:
-            return _unchanged(standing)
+            return _unchanged(plan, standing)
     with _connecting(client, cluster) as connected:  # a cluster starts while this goes on
         if step == "begin" or damaged:
             check_trial(plan)
@@ -119,10 +119,9 @@ def _begin(
     try:
         if standing.commit is None:  # a kill may have left it, just before its commit
             folder.remove("zarr.json")
-        store.stage_rows(folder, plan.manifest.pieces(plan.facts), plan.facts.schema)
+        store.stage_rows(folder, plan.staged())
         if damaged and standing.commit:
-            sharded = [array.name for array in plan.arrays if array.sharded]
-            expected = store.forget_shards(folder, standing.commit, sharded, damaged)
+            expected = store.forget_shards(folder, standing.commit, plan.groups, damaged)
     except (OSError, TransportError, ManifestError) as error:
         raise StoppedError(f"{error}; run the same command again to go on") from error
     return stored, expected
@@ -179,11 +178,11 @@ def _current_client() -> Client | None:
         return None
 
 
-def _unchanged(standing: Standing) -> Report:
+def _unchanged(plan: Plan, standing: Standing) -> Report:
     commit = standing.commit
     assert commit is not None
     tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
-    return Report.of(standing.folder.url, "unchanged", tally)
+    return Report.of(plan, "unchanged", tally)
 
 
 class _Run:
@@ -215,7 +214,7 @@ class _Run:
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
-        return Report.of(self._folder.url, outcome, self._tally)
+        return Report.of(self._plan, outcome, self._tally)
 
     def _build_shards(self) -> None:
         began = time.perf_counter()
@@ -238,9 +237,9 @@ class _Run:
         # Rows are as the store's Parquet has them; Dask is not to turn text into its own.
         with dask.config.set({"dataframe.convert-string": False}):
             brief = self._brief
-            shards = range(brief.layout.shards)
+            spans = self._plan.shard_rows()
             rows = dd.from_map(
-                read_shard_rows, shards, brief=brief, meta=ROWS, label="daskimg-rows"
+                read_shard_rows, spans, brief=brief, meta=ROWS, label="daskimg-rows"
             )
             reports = rows.map_partitions(
                 run_task, brief, meta=REPORT, enforce_metadata=False, token=_fresh("daskimg-shard")
@@ -276,8 +275,8 @@ class _Run:
         store.tidy(self._folder, commit)
 
 
-def _assemble_samples(span: tuple[int, int], brief: Brief) -> store.Assembled:
-    return store.assemble_samples(open_folder(brief.url), brief, *span)
+def _assemble_samples(span: tuple[int, int, int], brief: Brief) -> store.Assembled:
+    return store.assemble_samples(open_folder(brief.url), brief, span)
 
 
 def _assemble_rows(number: int, brief: Brief) -> store.Assembled:

@@ -110,7 +110,7 @@ def _refusal(url: str, stored: store.StoredPlan, plan: Plan, changed: list[str])
         more = plan.facts.rows - stored.rows
         return (
             f"{url} was planned for the first {stored.rows:,} rows of this table, which has "
-            f"{more:,} more now; build with --limit {stored.rows} to finish it, put the new rows "
-            f"into a store of their own, or --overwrite"
+            f"{more:,} more now; build with --limit {stored.samples} to finish it, put the new "
+            f"rows into a store of their own, or --overwrite"
         )
     return f"{url} holds other pixels: {'; '.join(changed)}; {advice}"

@@ -4,20 +4,26 @@ Decoding is safe in threads and runs in parallel: both let go of the interpreter
 Nothing here looks at a file's name. Of several frames or pages the first is taken.
 """
 
+from daskimg.decode._beginnings import read_beginning
 from daskimg.decode._masks import decode_mask
 from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._picture import Picture
 from daskimg.decode._sources import Source, decode, decoder_versions, read_header
+from daskimg.decode._windows import Windows, decode_by_windows, open_windows
 
 __all__ = [
     "Picture",
     "Source",
+    "Windows",
     "autocontrast",
     "decode",
+    "decode_by_windows",
     "decode_mask",
     "decoder_versions",
     "enhance",
     "equalize",
     "grey",
+    "open_windows",
+    "read_beginning",
     "read_header",
 ]

@@ -29,12 +29,21 @@ class Frame(NamedTuple):
 
 def read_frame(content: bytes) -> Frame | None:
     """Return what a file declares, or ``None`` if it is nothing that is read here."""
+    found = read_stored_frame(content)
+    return found[0] if found and found[1] == 1 else None
+
+
+def read_stored_frame(content: bytes) -> tuple[Frame, int] | None:
+    """Return what a file declares, not set upright, and its orientation, 1 to 8.
+
+    ``None`` if it is no everyday JPEG, or ``content`` ends before its frame.
+    """
     found: dict[str, bytes] = {}
     for marker, start, stop in _segments(content):
         if marker in _FRAMES:
             frame = _frame(content[start:stop])
-            upright = not found or read_orientation(found, content) == 1
-            return frame if upright else None
+            orientation = read_orientation(found, content) if found else 1
+            return (frame, orientation) if frame else None
         if marker == 0xE1 and content.startswith(_EXIF, start):
             found.setdefault("exif", content[start:stop])
         elif marker == 0xE1 and content.startswith(_XMP, start):

@@ -156,11 +156,14 @@ class Picture:
             If the part does not lie inside the picture, or the picture was decoded at a
             reduced scale.
         """
+        self._check_inside(top, left, height, width)
+        pixels = self._held()
+        return Picture(pixels[top : top + height, left : left + width], self.channels)
+
+    def _check_inside(self, top: int, left: int, height: int, width: int) -> None:
         inside = 0 <= top < top + height <= self.height and 0 <= left < left + width <= self.width
         if not inside:
             raise ValueError(f"{self!r} has no {height} x {width} at row {top}, column {left}")
-        pixels = self._held()
-        return Picture(pixels[top : top + height, left : left + width], self.channels)
 
     def turned(self, quarters: int, *, mirror: bool = False) -> Picture:
         """Return the picture mirrored left to right, if asked, then turned: a view.

@@ -12,7 +12,7 @@ from PIL import Image, features
 from daskimg.decode._colours import coloured
 from daskimg.decode._faults import contained
 from daskimg.decode._files import DEEP_GREY, JPEG, Jpeg, Opened, open_file
-from daskimg.decode._jpeg import decode_frame, read_frame
+from daskimg.decode._jpeg import decode_frame, read_frame, read_stored_frame
 from daskimg.decode._orientation import SWAPPED, TURNS
 from daskimg.decode._picture import Picture
 
@@ -83,7 +83,7 @@ def decode(
     # Outside: an exception of the caller's own function is no fault of the file.
     needed = least(file.height, file.width) if least and not options.exact else None
     with contained:
-        return _picture(file, options, needed), _source(file, options)
+        return _picture(file, options, needed), source_of(file, options)
 
 
 def _everyday(
@@ -117,8 +117,24 @@ def read_header(content: bytes, options: DecodeOptions) -> Source:
     SampleError
         If the header is at fault. Broken pixels are found by ``decode`` only.
     """
+    source = declared(content, options)
+    if source is not None:
+        return source
     with contained:
-        return _source(open_file(content, options.max_pixels), options)
+        return source_of(open_file(content, options.max_pixels), options)
+
+
+def declared(content: bytes, options: DecodeOptions) -> Source | None:
+    """Return what an everyday JPEG declares, without Pillow; ``None`` of any other file."""
+    found = read_stored_frame(content) if content.startswith(JPEG) else None
+    if found is None:
+        return None
+    (height, width, grey), orientation = found
+    if height * width > options.max_pixels:
+        return None
+    if orientation in SWAPPED:
+        height, width = width, height
+    return Source(width, height, "L" if grey else "RGB", reduced=False)
 
 
 def decoder_versions() -> dict[str, str]:
@@ -136,7 +152,8 @@ def decoder_versions() -> dict[str, str]:
     return found
 
 
-def _source(file: Opened, options: DecodeOptions) -> Source:
+def source_of(file: Opened, options: DecodeOptions) -> Source:
+    """Return what the ledger says of an opened file."""
     reduced = file.deep and (options.dtype == "uint8" or file.mode not in DEEP_GREY)
     return Source(file.width, file.height, file.mode, reduced)
 

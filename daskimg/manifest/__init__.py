@@ -7,7 +7,19 @@ never imported: its frame is known by its class, and used by its own methods.
 
 from daskimg.manifest._facts import Facts
 from daskimg.manifest._labels import Label, encode_label
-from daskimg.manifest._manifest import Manifest, read_manifest
+from daskimg.manifest._manifest import Cells, Manifest, declared_sizes, read_manifest
 from daskimg.manifest._pictures import read_pictures
+from daskimg.manifest._splits import Split, parse_split
 
-__all__ = ["Facts", "Label", "Manifest", "encode_label", "read_manifest", "read_pictures"]
+__all__ = [
+    "Cells",
+    "Facts",
+    "Label",
+    "Manifest",
+    "Split",
+    "declared_sizes",
+    "encode_label",
+    "parse_split",
+    "read_manifest",
+    "read_pictures",
+]

@@ -208,9 +208,9 @@ def _kinds_of_arrow(array: pa.Array) -> set[str]:
     kind = array.type
     if pa.types.is_integer(kind):
         return _kinds_of_range(array)
-    if is_list(kind) and not is_list(kind.value_type):
+    if is_list(kind):
         kinds = _kinds_of_arrow(plain(array.flatten()))
-        if not any(k.startswith("other:") for k in kinds):
+        if not any("other:" in k for k in kinds):
             return {"list"} | {f"item:{k}" for k in kinds}
     for name, belongs in _ARROW_KINDS.items():
         if belongs(kind):
@@ -269,8 +269,10 @@ def _settled(kinds: set[str], others: dict[str, pa.DataType]) -> pa.DataType | N
 
 
 def _settled_list(kinds: set[str]) -> pa.DataType:
-    if kinds & {"json", "list", "bytes"} or any(kind.startswith("item:") for kind in kinds):
-        return pa.string()  # lists of lists: kept as JSON
+    whole = {kind for kind in kinds if not kind.startswith("item:")}
+    is_mixed = "list" in whole and len(whole) > 1
+    if is_mixed or {kind.rpartition(":")[2] for kind in kinds} & {"json", "bytes"}:
+        return pa.string()  # lists of objects, or of lists and others: kept as JSON
     return pa.list_(_settled(kinds, {}))
 
 

@@ -240,7 +240,7 @@ def settled_kind(census: Census, kind: pa.DataType | None) -> LabelKind:
         raise ManifestError(
             f"label column {column!r} holds lists and single values; make all lists"
         )
-    if kind is None or not (is_list(kind) or _is_number(kind) or pa.types.is_string(kind)):
+    if kind is None or not _can_be_label(kind):
         raise ManifestError(f"label column {column!r} holds {kind or 'bytes'}, which is no label")
     if census.has_booleans and pa.types.is_string(kind):
         raise ManifestError(f"label column {column!r} mixes booleans with other values")
@@ -253,6 +253,12 @@ def settled_kind(census: Census, kind: pa.DataType | None) -> LabelKind:
     if pa.types.is_string(kind):
         return "class"
     return "float" if pa.types.is_floating(kind) and not census.span.is_whole else "int"
+
+
+def _can_be_label(kind: pa.DataType) -> bool:
+    if is_list(kind):
+        return not is_list(kind.value_type)
+    return _is_number(kind) or bool(pa.types.is_string(kind))
 
 
 def number_label(census: Census, column: str, kind: LabelKind) -> tuple[Label, list[str]]:

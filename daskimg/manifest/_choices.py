@@ -61,7 +61,7 @@ def choose(
     if path in source.binary:
         source = source.from_bytes(path)
     if key is not None:
-        _require(source, key)
+        require(source, key)
     chosen = _labels(source, labels)
     for column in (key, *(label.column for label in chosen)):
         if column in source.binary:
@@ -84,7 +84,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + more
 
 
-def _require(source: Source, column: str) -> None:
+def require(source: Source, column: str) -> None:
+    """Refuse a column that the table has not, with the name that may be meant."""
     if column not in source.columns:
         hint = did_you_mean(column, source.columns)
         raise ManifestError(
@@ -94,7 +95,7 @@ def _require(source: Source, column: str) -> None:
 
 def _path_column(source: Source, path: str | None) -> str:
     if path is not None:
-        _require(source, path)
+        require(source, path)
         return path
     # Pictures that are in the table come before names of files that may be nowhere.
     text = [column for column in source.columns if column not in source.binary]
@@ -138,9 +139,9 @@ def _labels(source: Source, specs: Sequence[str]) -> tuple[LabelChoice, ...]:
 def _spec(source: Source, spec: str) -> tuple[str, LabelKind | None]:
     column, colon, kind = spec.rpartition(":")
     if spec in source.columns or not colon:
-        _require(source, spec)
+        require(source, spec)
         return spec, None
-    _require(source, column if column in source.columns or kind in get_args(LabelKind) else spec)
+    require(source, column if column in source.columns or kind in get_args(LabelKind) else spec)
     one_of(f"the kind of label {column!r}", kind, get_args(LabelKind))
     return column, cast("LabelKind", kind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ PICTURES = frozenset(
 )
 """Extensions of pictures, in lower case."""
 
+_DIGITS = re.compile(r"(\d+)")
+
 
 def extension(name: str) -> str:
     """Return a name's extension in lower case, without the dot.
@@ -30,6 +33,14 @@ def extension(name: str) -> str:
     ('jpeg', '', '')
     """
     return os.path.splitext(name)[1][1:].lower()  # noqa: PTH122  a third of pathlib's cost, per file
+
+
+def natural(name: str) -> list[list[str | int]]:
+    """Sort ``part-2`` before ``part-10``."""
+    return [
+        [int(text) if i % 2 else text for i, text in enumerate(_DIGITS.split(part))]
+        for part in name.split("/")
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

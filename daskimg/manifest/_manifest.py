@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskimg import fetch
 from daskimg.errors import ManifestError, OptionError
-from daskimg.manifest._choices import Choice, choose
+from daskimg.manifest._choices import Choice, choose, require
 from daskimg.manifest._classes import Classes, read_classes
 from daskimg.manifest._facts import Facts, column_texts, frame_of, rows_table
-from daskimg.manifest._keys import Occurrences, RowsDigest
+from daskimg.manifest._keys import Occurrences, RowsDigest, first_missing
+from daskimg.manifest._parquet import places
 from daskimg.manifest._pieces import Source, numbered
 from daskimg.manifest._scan import Scan
 from daskimg.manifest._sources import absolute, open_source
@@ -21,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from daskimg.manifest._labels import Unknown
+    from daskimg.manifest._splits import Split
 
 
 def read_manifest(
@@ -84,9 +91,57 @@ def read_manifest(
         limit=limit,
         table=opened,
         choice=choice,
-        classes={} if classes is None else read_classes(classes),
+        classes=_classes_of(opened, choice) if classes is None else read_classes(classes),
         unknown=unknown,
     )
+
+
+def _classes_of(source: Source, choice: Choice) -> Classes:
+    """Return the class names that the source itself has for the labels chosen, by array."""
+    return {
+        label.array: source.class_names[label.column]
+        for label in choice.labels
+        if label.column in source.class_names and label.kind in (None, "class", "multi")
+    }
+
+
+class Cells(NamedTuple):
+    """Some cells of consecutive rows, as text.
+
+    Attributes
+    ----------
+    row
+        Number of the first row.
+    paths : (row,)
+        Text, "" where there is none.
+    columns : (row,) each
+        Text of the columns asked for, by name; "" for the empty cell.
+    pictures
+        Where picture bytes lie, as ``read_pictures`` takes it; ``None`` if they are in files.
+    """
+
+    row: int
+    paths: pa.Array
+    columns: dict[str, pa.Array]
+    pictures: pd.DataFrame | None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.paths)
+
+
+def declared_sizes(heights: pa.Array, widths: pa.Array) -> NDArray[np.int64] | None:
+    """Return (row, 2) heights and widths of columns of text, in pixels.
+
+    ``None`` unless every cell is a whole number of at least 1.
+    """
+    if not all(pc.all(pc.match_substring_regex(t, _SIZE)).as_py() for t in (heights, widths)):
+        return None
+    return np.stack([np.asarray(t.cast(pa.int64())) for t in (heights, widths)], axis=1)
+
+
+_SIZE = r"^[1-9][0-9]{0,17}$"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +173,78 @@ class Manifest:
         """The column that pictures come from; ``None`` if they come from paths."""
         return self.table.bytes_column
 
-    def scan(self, prefix_rows: int | None = None) -> Facts:
+    @property
+    def class_words(self) -> dict[str, str]:
+        """What classes are called in words, by name: of a tiny-imagenet; of others nothing."""
+        return dict(self.table.class_words)
+
+    @property
+    def split_column(self) -> str | None:
+        """The column of splits of a source that is made of splits, as tiny-imagenet."""
+        return self.table.split_column
+
+    def limited(self, rows: int) -> Manifest:
+        """Return the manifest of the first ``rows`` rows, or of fewer if it has its own limit."""
+        return replace(self, limit=rows if self.limit is None else min(rows, self.limit))
+
+    def columns_pieces(self, columns: Sequence[str]) -> Iterator[Cells]:
+        """Yield the paths and some columns of all rows, in order, without any other work.
+
+        For what must be known before ``scan``: sizes for an expansion, splits.
+
+        Raises
+        ------
+        ManifestError
+            If there is no such column.
+        """
+        for column in columns:
+            require(self.table, column)
+        return self._cells(columns)
+
+    def _cells(self, columns: Sequence[str]) -> Iterator[Cells]:
+        for row, piece in numbered(self.table, self.limit):
+            pictures = None
+            if piece.part is not None:
+                pictures = pa.table(places(piece)).to_pandas()
+            found = {name: column_texts(piece, name) for name in columns}
+            yield Cells(row, column_texts(piece, self.choice.path), found, pictures)
+
+    def settled(self, split: Split) -> Split:
+        """Return a split with all its names; one of kind ``column`` costs a pass over the table.
+
+        Raises
+        ------
+        ManifestError
+            If there is no such column, or a row is of no split.
+        OptionError
+            If a name cannot be a split's.
+        """
+        if split.column is None:
+            return split
+        require(self.table, split.column)
+        if split.kind != "column" or split.names:
+            return split
+        names: set[str] = set()
+        for cells in self.columns_pieces([split.column]):
+            texts = cells.columns[split.column]
+            empty = first_missing(texts)
+            if empty is not None:
+                raise ManifestError(
+                    f"row {cells.row + empty} names no split in column {split.column!r}"
+                )
+            names.update(texts.unique().to_pylist())
+            split.with_names(names)  # a column of something else is refused early
+        return split.with_names(names)
+
+    def scan(self, prefix_rows: int | None = None, split: Split | None = None) -> Facts:
         """Read the table once, in bounded memory, and return what it holds.
 
         Parameters
         ----------
         prefix_rows
             Also digest the first so many rows by themselves.
+        split
+            What splits the store, if anything does: a ``split`` column that does not is mentioned.
 
         Raises
         ------
@@ -132,7 +252,8 @@ class Manifest:
             If rows are ragged, keys are empty or repeated, labels do not fit their kind, or
             a class is none of those given.
         """
-        with closing(Scan(self.table, self.choice, self.limit)) as scan:
+        splitting = split.column if split is not None else None
+        with closing(Scan(self.table, self.choice, self.limit, splitting)) as scan:
             return scan.facts(scan.run(prefix_rows), self.classes, self.unknown)
 
     def pieces(self, facts: Facts) -> Iterator[pd.DataFrame]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from daskimg.errors import ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from daskimg.manifest._cells import Column
 
@@ -82,6 +82,12 @@ class Source(ABC):
         Whether all its values are text, to be converted for the whole column.
     reads_bytes
         Whether pictures can come from a column of it.
+    class_names
+        Class names in order, by column, where the source itself has an order.
+    class_words
+        What a class is called in words, by its name, where the source says so.
+    split_column
+        The column that says which split a row is of, where the source is made of splits.
     """
 
     name: str
@@ -89,6 +95,9 @@ class Source(ABC):
     columns: tuple[str, ...]
     binary: tuple[str, ...] = ()
     bytes_column: str | None = None
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    class_words: Mapping[str, str] = field(default_factory=dict, repr=False)
+    split_column: str | None = None
     cells: ClassVar[bool] = False
     reads_bytes: ClassVar[bool] = False
 

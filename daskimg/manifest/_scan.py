@@ -47,12 +47,14 @@ _LOOK_AT = 1_000  # suspicious keys looked at together; nearly always the first 
 class Scan:
     """A pass over ``source``; ``add`` takes pieces in order, ``facts`` sums up."""
 
-    def __init__(self, source: Source, choice: Choice, limit: int | None) -> None:
+    def __init__(
+        self, source: Source, choice: Choice, limit: int | None, splitting: str | None = None
+    ) -> None:
         self._source = source
         self._choice = choice
         self._limit = limit
         self._rows = 0
-        self._columns = _Columns(source, choice)
+        self._columns = _Columns(source, choice, splitting)
         self._digest = RowsDigest()
         self._spool = HashSpool()
         self._sample = _Sample()
@@ -150,9 +152,10 @@ class Scan:
 class _Columns:
     """Tallies, digests and label censuses of all columns."""
 
-    def __init__(self, source: Source, choice: Choice) -> None:
+    def __init__(self, source: Source, choice: Choice, splitting: str | None) -> None:
         self._source = source
         self._choice = choice
+        self._splitting = splitting
         self._tallies: dict[str, Tally] = {}
         self._digests: dict[str, TextDigest] = {}
         self._censuses = [Census(label) for label in choice.labels]
@@ -212,7 +215,7 @@ class _Columns:
                 mentions.append(f"column {name!r} holds bytes; the rows table is without it")
             elif not self._is_ours(name):
                 kept.append(Kept(name, names[name], kind, tally.cells, tally.missing))
-        if "split" in self._tallies:
+        if "split" in self._tallies and self._splitting != "split":
             mentions.append(
                 "the table has a `split` column; it is kept in the rows table but does not split "
                 "the store"

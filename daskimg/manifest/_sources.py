@@ -17,10 +17,13 @@ from daskimg.manifest._listings import (
     PictureFolder,
     PictureList,
     extension,
+    natural,
 )
+from daskimg.manifest._mpii import MpiiFile, is_mpii
 from daskimg.manifest._parquet import ParquetTable
 from daskimg.manifest._streams import COMPRESSIONS
 from daskimg.manifest._texts import JsonLines, TextTable
+from daskimg.manifest._tiny_imagenet import TinyImageNet
 from daskimg.options import one_of
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from daskimg.manifest._pieces import Source
 
-Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder", "glob"]
+Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder", "glob", "tiny-imagenet", "mpii"]
 
 _TABLES: dict[str, Kind] = {
     "csv": "csv",
@@ -41,7 +44,6 @@ _TABLES: dict[str, Kind] = {
     "pq": "parquet",
 }
 _MAGIC = re.compile(r"[*?\[]")
-_DIGITS = re.compile(r"(\d+)")
 _WORKS = (
     "a manifest is a CSV, TSV, JSON-lines or Parquet table, a folder of class folders or of "
     "Parquet files, or a glob of pictures or tables"
@@ -77,13 +79,16 @@ def _at(location: str, kind: str | None) -> Source:
     if _is_folder(location):
         return _folder(location, kind)
     found = _matches(location)
+    sought = kind
     if kind in (None, "glob"):
         kind = _kind_of_files(location, found, kind)
-    if kind == "folder":
+    if kind in ("folder", "tiny-imagenet"):
         raise ManifestError(f"{location} is not a folder")
     if kind == "glob":
         return _pictures(location, found)
-    return _tables(fetch.name_of(location), _lead(location), sorted(found, key=_natural), kind)
+    if kind == "mpii" or (kind == "jsonl" and sought is None and _may_be_mpii(found)):
+        return _mpii(location, found)
+    return _tables(fetch.name_of(location), _lead(location), sorted(found, key=natural), kind)
 
 
 def _is_folder(location: str) -> bool:
@@ -111,12 +116,21 @@ def _matches(location: str) -> list[str]:
     return found
 
 
-def _table_kind(location: str) -> Kind | None:
-    if location.startswith(("http://", "https://")):
-        location = location.partition("?")[0]
-    stem = location
+def _stem(location: str) -> str:
+    """Return a location without the ending of a compression."""
     for suffix in COMPRESSIONS:
-        stem = stem.removesuffix(suffix)
+        location = location.removesuffix(suffix)
+    return location
+
+
+def _without_query(location: str) -> str:
+    is_web = location.startswith(("http://", "https://"))
+    return location.partition("?")[0] if is_web else location
+
+
+def _table_kind(location: str) -> Kind | None:
+    location = _without_query(location)
+    stem = _stem(location)
     kind = _TABLES.get(extension(stem))
     return None if kind == "parquet" and stem != location else kind
 
@@ -139,6 +153,17 @@ def _kind_of_files(location: str, found: list[str], kind: str | None) -> str:
     )
 
 
+def _may_be_mpii(found: list[str]) -> bool:
+    name = _stem(_without_query(found[0]))
+    return len(found) == 1 and extension(name) == "json" and is_mpii(found[0])
+
+
+def _mpii(location: str, found: list[str]) -> Source:
+    if len(found) != 1:
+        raise ManifestError(f"{location} matches {len(found)} files; an MPII manifest is one")
+    return MpiiFile.open(fetch.name_of(found[0]), _lead(location), found[0])
+
+
 def _tables(name: str, folder: str, locations: list[str], kind: str) -> Source:
     if kind == "parquet":
         return ParquetTable.open(name, folder, locations)
@@ -149,6 +174,10 @@ def _tables(name: str, folder: str, locations: list[str], kind: str) -> Source:
 
 def _folder(location: str, kind: str | None) -> Source:
     folder = absolute(location)
+    if kind in (None, "tiny-imagenet"):
+        known = TinyImageNet.open(fetch.name_of(folder), folder)
+        if known:
+            return known
     if kind in (None, "parquet", "folder"):
         top = kind is None and any(_is_parquet(n) for n in fetch.open_folder(folder).names())
         for candidate in ("parquet", "folder") if top else ("folder", "parquet"):
@@ -167,6 +196,11 @@ def _folder_of(folder: str, kind: str) -> Source | None:
 
 
 def _odd_folder(location: str, folder: str, kind: str | None) -> str:
+    if kind == "tiny-imagenet":
+        return (
+            f"the folder {location} is no tiny-imagenet: that has wnids.txt or words.txt, and "
+            f"class folders train/<wnid>/images"
+        )
     wanted = {"parquet": "Parquet files", "folder": "pictures"}
     if kind not in (None, *wanted):
         return f"{location} is a folder; give its files as a glob, as {location}/**/*"
@@ -183,7 +217,7 @@ def _is_parquet(path: str) -> bool:
 
 def _parquet_below(folder: str) -> list[str]:
     """Return the relative paths of Parquet files, in natural order; hidden ones left out."""
-    return sorted(filter(_is_parquet, fetch.open_folder(folder).sizes()), key=_natural)
+    return sorted(filter(_is_parquet, fetch.open_folder(folder).sizes()), key=natural)
 
 
 def _refuse_hive(folder: str, names: list[str]) -> list[str]:
@@ -235,11 +269,3 @@ def absolute(folder: str) -> str:
     if fetch.is_url(folder):
         return folder.rstrip("/")
     return str(Path(fetch.local_path(folder)).absolute())
-
-
-def _natural(name: str) -> list[list[str | int]]:
-    """Sort ``part-2`` before ``part-10``."""
-    return [
-        [int(text) if i % 2 else text for i, text in enumerate(_DIGITS.split(part))]
-        for part in name.split("/")
-    ]

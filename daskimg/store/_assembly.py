@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskimg.manifest import encode_label
+from daskimg.plan import STAGED
 from daskimg.statistics import ChannelSums
-from daskimg.store._layout import FAILED, chunk_name, small_arrays, small_chunk
-from daskimg.store._ledger import FAILURE, ledger_name, read_entry
+from daskimg.store._layout import FAILED, OK, chunk_name
+from daskimg.store._ledger import FAILURE, ledger_name, ledger_schema, read_entry
 from daskimg.store._records import ROWS_PER_FILE, put_table, read_rows, rows_name
 from daskimg.store._shard import small_object, stamp
 
@@ -23,87 +25,102 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daskimg.fetch import Folder
-    from daskimg.plan import ArraySpec, Brief
+    from daskimg.plan import ArraySpec, Brief, Group
 
 _FACTS = ("source_sha256", "source_bytes", "source_width", "source_height", "source_mode")
+_OUTCOME = ("status", "reason", "message", *_FACTS)
 
 
 @dataclass(slots=True)
 class Assembled:
-    """What a part of the commit wrote and counted; parts add up in any order."""
+    """What a part of the commit wrote and counted; parts add up in any order.
+
+    ``sums`` and ``failed`` are by the name of the group.
+    """
 
     objects: dict[str, tuple[int, str]] = field(default_factory=dict)
-    sums: ChannelSums | None = None
-    failed: int = 0
+    sums: dict[str, ChannelSums] = field(default_factory=dict)
+    failed: Counter[str] = field(default_factory=Counter)
     failures: list[pa.Table] = field(default_factory=list)
 
     def add(self, other: Assembled) -> None:
         """Add what another part wrote."""
         self.objects.update(other.objects)
-        if other.sums is not None:
-            self.sums = other.sums if self.sums is None else self.sums + other.sums
+        for name, sums in other.sums.items():
+            self.sums[name] = self.sums[name] + sums if name in self.sums else sums
         self.failed += other.failed
         self.failures += other.failures
 
 
-def sample_spans(brief: Brief) -> list[tuple[int, int]]:
-    """Return the spans of samples that are one chunk of each small array."""
-    step = small_chunk(brief.layout.samples)
-    return [(a, min(a + step, brief.layout.samples)) for a in range(0, brief.layout.samples, step)]
+def sample_spans(brief: Brief) -> list[tuple[int, int, int]]:
+    """Return (group, start, stop): samples that are one chunk of each small array of a group."""
+    return [
+        (number, start, min(start + group.small_chunk, group.layout.samples))
+        for number, group in enumerate(brief.groups)
+        for start in range(0, group.layout.samples, group.small_chunk)
+    ]
 
 
-def assemble_samples(folder: Folder, brief: Brief, start: int, stop: int) -> Assembled:
-    """Write the chunk of each small array that holds samples ``start`` to ``stop``.
+def assemble_samples(folder: Folder, brief: Brief, span: tuple[int, int, int]) -> Assembled:
+    """Write the chunk of each small array that holds a span of a group's samples.
 
     Shards that begin in the span are accounted for: their objects, sums and failures.
     """
+    number, start, stop = span
+    group = brief.groups[number]
     made = Assembled()
-    lines = _ledger_lines(folder, brief, start, stop, made)
-    rows = lines["row"].to_numpy()
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    columns = [label.column for label in brief.labels]
-    table = read_rows(folder, first, last, columns) if columns else None
-    chunk = small_chunk(brief.layout.samples)
-    for spec in small_arrays(brief.targets, brief.labels):
-        values = _values(spec, brief, lines, table, rows - first)
-        content = small_object(values, chunk)
-        name = chunk_name(spec.name, start // chunk, 1 + len(spec.shape))
+    lines = _ledger_lines(folder, group, start, stop, made)
+    labels = _labels(folder, brief, lines["row"].to_numpy())
+    for spec in group.small:
+        values = labels[spec.name] if spec.name in labels else _values(spec, lines)
+        content = small_object(values, group.small_chunk)
+        name = chunk_name(group.path(spec.name), start // group.small_chunk, 1 + len(spec.shape))
         folder.put(name, content)
         made.objects[name] = stamp(content)
     return made
 
 
 def _ledger_lines(
-    folder: Folder, brief: Brief, start: int, stop: int, made: Assembled
+    folder: Folder, group: Group, start: int, stop: int, made: Assembled
 ) -> pa.Table:
     """Return the ledger's lines of some samples, and account for shards that begin there."""
+    layout = group.layout
     parts = []
-    for shard in range(start // brief.layout.shard, -(-stop // brief.layout.shard)):
+    for shard in group.shards[start // layout.shard : -(-stop // layout.shard)]:
         content = folder.read(ledger_name(shard))
         entry, lines = read_entry(content)
-        first = brief.layout.span(shard)[0]
+        first = group.span(shard)[0]
         if first >= start:
-            made.add(Assembled(entry.objects, ChannelSums.from_json(entry.sums), entry.failed))
+            sums = {group.name: ChannelSums.from_json(entry.sums)}
+            made.add(Assembled(entry.objects, sums, Counter({group.name: entry.failed})))
             made.objects[ledger_name(shard)] = stamp(content)
         low, high = max(start - first, 0), min(stop - first, entry.samples)
         parts.append(lines.slice(low, high - low))
     return pa.concat_tables(parts)
 
 
-def _values(
-    spec: ArraySpec,
-    brief: Brief,
-    lines: pa.Table,
-    table: pa.Table | None,
-    places: NDArray[np.int64],
-) -> NDArray[Any]:
-    """Return a small array's values: from the ledger, or a label of the rows table."""
-    for label in brief.labels:
-        if label.array == spec.name:
-            assert table is not None
-            return np.asarray(encode_label(_column(table, label.column), label)[places])
-    if spec.name == "label":
-        return np.full(len(lines), -1, np.int32)
+def _labels(folder: Folder, brief: Brief, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return the label arrays of samples whose rows, in rising order, are given."""
+    if not brief.labels:
+        return {"label": np.full(len(rows), -1, np.int32)}
+    columns = list(dict.fromkeys(label.column for label in brief.labels))
+    found: dict[str, list[NDArray[Any]]] = {label.array: [] for label in brief.labels}
+    for number in range(rows[0] // ROWS_PER_FILE, rows[-1] // ROWS_PER_FILE + 1):
+        # By file: the rows of a small split lie far apart.
+        first = number * ROWS_PER_FILE
+        low, high = np.searchsorted(rows, (first, first + ROWS_PER_FILE))
+        if low == high:
+            continue
+        mine = rows[low:high]
+        table = read_rows(folder, int(mine[0]), int(mine[-1]) + 1, columns)
+        for label in brief.labels:
+            encoded = np.asarray(encode_label(_column(table, label.column), label))
+            found[label.array].append(encoded[mine - mine[0]])
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _values(spec: ArraySpec, lines: pa.Table) -> NDArray[Any]:
+    """Return a small array's values from the ledger."""
     column = lines[spec.name].combine_chunks()
     if pa.types.is_fixed_size_list(column.type):
         return np.asarray(column.flatten().to_numpy()).reshape(-1, *spec.shape)
@@ -119,30 +136,62 @@ def _column(table: pa.Table, name: str) -> pd.Series[Any]:
 def assemble_rows(folder: Folder, brief: Brief, number: int) -> Assembled:
     """Write a file of the finished rows table: each manifest row, and what became of it."""
     start = number * ROWS_PER_FILE
-    stop = min(brief.rows, start + ROWS_PER_FILE)
-    table = read_rows(folder, start, stop)
-    lines = _lines_of_rows(folder, brief, start, stop)
-    firsts = lines.filter(pc.equal(lines["part"], 0))
-    table = table.append_column("first_sample", firsts["sample"])
-    table = table.append_column("samples", pa.array([brief.parts] * len(table), pa.int32()))
-    for name in ("status", "reason", "message", *_FACTS):
-        table = table.append_column(name, firsts[name])
+    table = read_rows(folder, start, min(brief.rows, start + ROWS_PER_FILE))
+    by_group = [_lines_of(folder, group, table, i) for i, group in enumerate(brief.groups)]
+    made = Assembled()
+    for group, lines in zip(brief.groups, by_group, strict=True):
+        made.failures += _failures(table, lines, group.name)
+    table = _with_outcomes(table, by_group, brief)
     content = put_table(folder, rows_name(number), table)
-    return Assembled(
-        {rows_name(number): stamp(content)},
-        failures=list(_failures(table, lines)),
-    )
+    made.objects[rows_name(number)] = stamp(content)
+    return made
 
 
-def _lines_of_rows(folder: Folder, brief: Brief, start: int, stop: int) -> pa.Table:
-    low, high = start * brief.parts, min(stop * brief.parts, brief.layout.samples)
-    return _ledger_lines(folder, brief, low, high, Assembled())
+def _lines_of(folder: Folder, group: Group, table: pa.Table, number: int) -> pa.Table:
+    """Return the ledger's lines of those of some rows that belong to a group."""
+    place, first, samples = (table[name].to_numpy() for name in STAGED[:3])
+    mine = (place == number) & (samples > 0)
+    if not mine.any():
+        return pa.table({"row": pa.array([], pa.int64())})
+    low, high = first[mine].min(), (first + samples)[mine].max()
+    return _ledger_lines(folder, group, int(low), int(high), Assembled())
 
 
-def _failures(table: pa.Table, lines: pa.Table) -> Iterator[pa.Table]:
+def _with_outcomes(table: pa.Table, by_group: list[pa.Table], brief: Brief) -> pa.Table:
+    """Return rows with their split, samples, and what the ledger says of their first sample.
+
+    A row that gives no sample is ok, and says so: its ``samples`` are 0.
+    """
+    groups = table[STAGED[0]].to_numpy()
+    named = table.append_column("first_sample", table[STAGED[1]])
+    named = named.append_column("samples", table[STAGED[2]]).drop_columns(list(STAGED))
+    if len(brief.groups) > 1:
+        if "split" in named.column_names:
+            named = named.rename_columns({"split": "split_"})
+        names = np.array([group.name for group in brief.groups], object)
+        named = named.append_column("split", pa.array(names[groups]))
+    found = [lines.filter(pc.equal(lines["part"], 0)) for lines in by_group if len(lines)]
+    none = ledger_schema(()).empty_table()
+    firsts = pa.concat_tables([lines.select(["row", *_OUTCOME]) for lines in (none, *found)])
+    places = np.full(len(table), -1)
+    places[firsts["row"].to_numpy() - table["row"][0].as_py()] = np.arange(len(firsts))
+    taken = pa.array(places, mask=places < 0)
+    for name in _OUTCOME:
+        column = firsts[name].take(taken)
+        if name in ("status", "reason", "message"):
+            column = column.fill_null({"status": OK}.get(name, ""))
+        named = named.append_column(name, column)
+    return named
+
+
+def _failures(table: pa.Table, lines: pa.Table, split: str) -> Iterator[pa.Table]:
+    if not len(lines):
+        return
     failed = lines.filter(pc.equal(lines["status"], FAILED))
     if len(failed):
         places = pc.subtract(failed["row"], table["row"][0])
         named = table.select(["key", "path"]).take(places)
         kept = failed.select(FAILURE)
-        yield kept.append_column("key", named["key"]).append_column("path", named["path"])
+        for name in ("key", "path"):
+            kept = kept.append_column(name, named[name])
+        yield kept.append_column("split", pa.array([split] * len(failed), pa.string()))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from daskimg.fetch import Folder
+    from daskimg.plan import Group
     from daskimg.store._commit import Commit
 
 _THREADS = min(4, os.cpu_count() or 1)  # each holds an object; hashing frees the GIL
@@ -47,7 +48,7 @@ def _fault(folder: Folder, name: str, size: int, digest: str) -> str:
 
 
 def forget_shards(
-    folder: Folder, commit: Commit, sharded: Iterable[str], names: Iterable[str]
+    folder: Folder, commit: Commit, groups: Iterable[Group], names: Iterable[str]
 ) -> dict[str, str]:
     """Take the shards that damaged objects belong to out of the ledger, to be built again.
 
@@ -57,8 +58,8 @@ def forget_shards(
     ----------
     folder, commit
         The store, and its last commit.
-    sharded
-        Names of the arrays that are built by shards.
+    groups
+        The store's groups of arrays.
     names
         The damaged objects.
 
@@ -67,10 +68,11 @@ def forget_shards(
     dict
         sha256 by name of the objects that must come out as they were committed.
     """
-    arrays = "|".join(map(re.escape, sharded))
-    pattern = re.compile(rf"(?:(?:{arrays})/c|{re.escape(LEDGER)})/(\d+)\b")
-    matches = {name: pattern.match(name) for name in {*names, *commit.objects}}
-    shard_of = {name: int(match[1]) for name, match in matches.items() if match}
+    firsts = {LEDGER: 0}
+    firsts |= {f"{g.path(array.name)}/c": g.first_shard for g in groups for array in g.sharded}
+    numbered = re.compile(rf"({'|'.join(map(re.escape, firsts))})/(\d+)\b")
+    matches = {name: numbered.match(name) for name in {*names, *commit.objects}}
+    shard_of = {name: firsts[m[1]] + int(m[2]) for name, m in matches.items() if m}
     shards = {shard_of[name] for name in names if name in shard_of}
     for shard in shards:
         folder.remove(ledger_name(shard))
@@ -85,7 +87,10 @@ def tidy(folder: Folder, commit: Commit) -> None:
     """Delete what the commit made needless: staged rows, arrays of labels that are no more."""
     folder.remove(INPUT)
     folder.sweep()
-    listed = {name.split("/", 1)[0] for name in commit.objects}
-    for name in folder.names():
-        if name not in listed and is_array(folder, name):
-            folder.remove(name)
+    listed = {name.rpartition("/zarr.json")[0] for name in commit.objects}
+    for group in ("", *(name for name in listed if f"{name}/image" in listed)):
+        within = {name.removeprefix(f"{group}/").split("/", 1)[0] for name in folder.sizes(group)}
+        for name in sorted(within - {"daskimg"}):
+            path = f"{group}/{name}" if group else name
+            if path not in listed and is_array(folder, path):
+                folder.remove(path)

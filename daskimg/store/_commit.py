@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from daskimg.errors import StoreError
 from daskimg.plan import SCHEMA, fingerprint
-from daskimg.store._layout import COMMITS, FAILURES, PLAN, refuse_newer, small_arrays
+from daskimg.store._layout import COMMITS, FAILURES, PLAN, refuse_newer
 from daskimg.store._ledger import no_failures
 from daskimg.store._records import plan_content, put_table, read_plan
 from daskimg.store._shard import content_hash, stamp
 
 if TYPE_CHECKING:
     from daskimg.fetch import Folder
-    from daskimg.plan import Brief
+    from daskimg.plan import Brief, Group
     from daskimg.store._assembly import Assembled
     from daskimg.store._records import StoredPlan
 
@@ -100,15 +100,14 @@ def commit_store(folder: Folder, brief: Brief, stored: StoredPlan, assembled: As
     objects[PLAN] = _put(folder, PLAN, plan_content(stored))
     _check_sizes(folder, objects)
     attributes = _attributes(brief, stored, assembled, number)
-    small = small_arrays(brief.targets, brief.labels)
-    for name, content in metadata(brief.sharded, small, brief.layout, attributes).items():
+    for name, content in metadata(brief.groups, attributes).items():
         objects[name] = _put(folder, name, content)
     commit = Commit(
         number=number,
         previous=content_hash(folder.read(_commit_name(before.number))) if before else None,
         run=stored.run,
-        samples=brief.layout.samples,
-        failed=assembled.failed,
+        samples=brief.samples,
+        failed=sum(assembled.failed.values()),
         fingerprints=_fingerprints(stored),
         objects=dict(sorted(objects.items())),
     )
@@ -131,8 +130,10 @@ def _fingerprints(stored: StoredPlan) -> dict[str, str]:
 
 
 def _failures(assembled: Assembled, brief: Brief) -> pa.Table:
-    found = pa.concat_tables([no_failures(brief.targets), *assembled.failures])
-    return found.sort_by("sample")
+    found = pa.concat_tables([no_failures(), *assembled.failures])
+    if len(brief.groups) == 1:
+        return found.drop_columns("split").sort_by("sample")
+    return found.sort_by([("split", "ascending"), ("sample", "ascending")])
 
 
 def _check_sizes(folder: Folder, objects: dict[str, tuple[int, str]]) -> None:
@@ -149,25 +150,38 @@ def _check_sizes(folder: Folder, objects: dict[str, tuple[int, str]]) -> None:
 def _attributes(
     brief: Brief, stored: StoredPlan, assembled: Assembled, number: int
 ) -> dict[str, Any]:
-    sums = assembled.sums
-    usable = sums is not None and sums.count
-    return {
+    several = len(brief.groups) > 1
+    found = {
         "schema": SCHEMA,
         "fingerprints": _fingerprints(stored),
         "recipe": stored.recipe,
-        "seed": brief.recipe.seed,
+        "seed": stored.recipe["seed"],
         "columns": {label.array: [label.column, label.kind] for label in brief.labels},
         "classes": {label.column: list(label.classes) for label in brief.labels if label.classes},
-        "samples": brief.layout.samples,
-        "failed": assembled.failed,
-        "mean": list(sums.mean()) if sums is not None and usable else None,
-        "std": list(sums.std()) if sums is not None and usable else None,
+        "samples": brief.samples,
+        "failed": sum(assembled.failed.values()),
         "versions": _versions(brief),
         "commit": number,
+    }
+    if several:
+        return {**found, "splits": {g.name: _facts(g, assembled) for g in brief.groups}}
+    return {**found, **_facts(brief.groups[0], assembled)}
+
+
+def _facts(group: Group, assembled: Assembled) -> dict[str, Any]:
+    """Return what a group has of its own: its samples, and their statistics."""
+    sums = assembled.sums.get(group.name)
+    usable = sums if sums is not None and sums.count else None
+    return {
+        "samples": group.layout.samples,
+        "failed": assembled.failed.get(group.name, 0),
+        "mean": list(usable.mean()) if usable else None,
+        "std": list(usable.std()) if usable else None,
     }
 
 
 def _versions(brief: Brief) -> dict[str, str]:
     """Return the versions of what made the bytes."""
     packages = ("daskimg", "numba", "zarr", "pillow")
-    return {**{name: version(name) for name in packages}, **brief.recipe.versions()}
+    own = brief.groups[0].recipe.versions()  # the decoder is the same for all splits
+    return {**{name: version(name) for name in packages}, **own}

@@ -13,27 +13,23 @@ from zarr.storage import MemoryStore
 
 from daskimg.plan import ArraySpec
 from daskimg.store._codecs import BLOSC_LEVEL, ZSTD_LEVEL
-from daskimg.store._layout import small_chunk
 
 if TYPE_CHECKING:
     from daskimg.options import Codec
-    from daskimg.plan import Layout
+    from daskimg.plan import Group
 
 
-def metadata(
-    sharded: tuple[ArraySpec, ...],
-    small: list[ArraySpec],
-    layout: Layout,
-    attributes: dict[str, Any],
-) -> dict[str, bytes]:
+def metadata(groups: tuple[Group, ...], attributes: dict[str, Any]) -> dict[str, bytes]:
     """Return the content of each ``zarr.json`` by name, the consolidated root last."""
     memory: dict[str, Any] = {}
     store = MemoryStore(memory)
     root = zarr.create_group(store, attributes={"daskimg": attributes})
-    for spec in sharded:
-        _declare(root, spec, layout.samples, layout.chunk, layout.codec, shard=layout.shard)
-    for spec in small:
-        _declare(root, spec, layout.samples, small_chunk(layout.samples), "zstd")
+    for each in groups:
+        group, layout = root.create_group(each.name) if each.name else root, each.layout
+        for spec in each.sharded:
+            _declare(group, spec, layout.samples, layout.chunk, layout.codec, shard=layout.shard)
+        for spec in each.small:
+            _declare(group, spec, layout.samples, each.small_chunk, "zstd")
     records = root.create_group("daskimg")
     # Files below an array are where no reader looks for members: elsewhere readers warn.
     _declare(records, ArraySpec("records", (), (), "uint8"), 0, 1, "none", axis="byte")

@@ -53,6 +53,11 @@ class Committed:
         names = [name for name in self.commit.objects if name.startswith(f"{ROWS}/")]
         return pa.concat_tables([self._table(name) for name in sorted(names)])
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The store's splits; none, if its arrays are in its root."""
+        return tuple(self.attributes.get("splits", ()))
+
     def counted_samples(self) -> int:
         """Return the samples that the rows table accounts for."""
         names = [name for name in self.commit.objects if name.startswith(f"{ROWS}/")]

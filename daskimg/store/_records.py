@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -17,8 +17,6 @@ from daskimg.store._layout import COMMITS, INPUT, PLAN, ROWS, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    import pandas as pd
 
     from daskimg.fetch import Folder
     from daskimg.plan import Plan
@@ -44,7 +42,10 @@ class StoredPlan:
     labels: dict[str, Any]
     recipe: dict[str, Any]
     bytes_column: str | None
-    parts: int
+    extensions: list[str]
+    columns: list[list[str]]
+    measured: bool
+    groups: list[dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data, with its two fingerprints."""
@@ -55,6 +56,7 @@ class StoredPlan:
 
 def stored_plan(plan: Plan, run: str) -> StoredPlan:
     """Return a plan as it is stored."""
+    brief = plan.brief(run)
     return StoredPlan(
         run=run,
         rows=plan.facts.rows,
@@ -65,7 +67,10 @@ def stored_plan(plan: Plan, run: str) -> StoredPlan:
         labels=plan.labels(),
         recipe=plan.recipe.to_dict(),
         bytes_column=plan.manifest.bytes_column,
-        parts=plan.parts,
+        extensions=list(plan.manifest.extensions),
+        columns=[list(pair) for pair in brief.columns],
+        measured=brief.measured,
+        groups=[{"name": group.name, **asdict(group.layout)} for group in plan.groups],
     )
 
 
@@ -145,16 +150,18 @@ def erase(folder: Folder) -> None:
 
 
 def is_array(folder: Folder, name: str) -> bool:
-    """Tell whether a name at the top is an array, finished or begun."""
-    return folder.size(f"{name}/zarr.json") is not None or bool(folder.sizes(f"{name}/c"))
+    """Tell whether a name is an array or a group of arrays, finished or begun."""
+    if folder.size(f"{name}/zarr.json") is not None:
+        return True
+    return any(folder.sizes(f"{name}/{below}") for below in ("c", "image/c"))
 
 
-def stage_rows(folder: Folder, pieces: Iterable[pd.DataFrame], schema: pa.Schema) -> None:
+def stage_rows(folder: Folder, pieces: Iterable[pa.Table]) -> None:
     """Write the numbered rows as Parquet files of ``ROWS_PER_FILE``, for tasks to read."""
     waiting: list[pa.Table] = []
     count = number = 0
     for piece in pieces:
-        waiting.append(pa.Table.from_pandas(piece, schema=schema, preserve_index=False))
+        waiting.append(piece)
         count += len(piece)
         while count >= ROWS_PER_FILE:
             table = pa.concat_tables(waiting)

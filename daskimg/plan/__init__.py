@@ -1,0 +1,43 @@
+"""Pure arithmetic before any work: counts, shapes, shards, bytes, and what they depend on.
+
+``plan_store`` reads the table and, where it must, the headers of its pictures. Nothing is
+decoded and nothing is written.
+"""
+
+from daskimg.plan._brief import Brief, Group, ShardRows
+from daskimg.plan._expansion import Expansion, Listed, Places, Uniform
+from daskimg.plan._fingerprint import differences, fingerprint
+from daskimg.plan._layout import (
+    SHARDED_FROM,
+    SMALL_CHUNK,
+    ArraySpec,
+    Layout,
+    arrays_of,
+    choose_layout,
+)
+from daskimg.plan._plan import STAGED, Plan, plan_store
+
+SCHEMA = 1
+"""Number of the store format; raised when old readers would misread."""
+
+__all__ = [
+    "SCHEMA",
+    "SHARDED_FROM",
+    "SMALL_CHUNK",
+    "STAGED",
+    "ArraySpec",
+    "Brief",
+    "Expansion",
+    "Group",
+    "Layout",
+    "Listed",
+    "Places",
+    "Plan",
+    "ShardRows",
+    "Uniform",
+    "arrays_of",
+    "choose_layout",
+    "differences",
+    "fingerprint",
+    "plan_store",
+]

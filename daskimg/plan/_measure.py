@@ -1,0 +1,191 @@
+"""One pass over a table before it is scanned: its splits, and the sizes of its pictures."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskimg import fetch
+from daskimg.decode import open_windows
+from daskimg.errors import PlanError, SampleError
+from daskimg.headers import header_of, read_headers
+from daskimg.manifest import Split, declared_sizes, parse_split, read_pictures
+from daskimg.plan._expansion import LINE, Listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from daskimg.manifest import Cells, Manifest
+    from daskimg.recipe import Recipe
+
+    Count = Callable[[int, int, int, str | None], int]
+    Size = tuple[int, int, str | None]
+
+_SIZES = 1 << 16  # different sizes whose counts are remembered
+
+
+def named_split(manifest: Manifest, split: Split | str | None) -> Split | None:
+    """Return how a table is split, its names known; by default as its source is made."""
+    if split == "none":
+        return None
+    if split is None and manifest.split_column is not None:
+        split = Split(kind="column", column=manifest.split_column)
+    if split is None:
+        return None
+    return manifest.settled(parse_split(split) if isinstance(split, str) else split)
+
+
+def check_splits(recipe: Recipe, names: tuple[str, ...]) -> None:
+    """Refuse a recipe for a split that the table has not."""
+    for name, _ in recipe.splits:
+        if name not in names:
+            there = ", ".join(filter(None, names)) or "none: say --split"
+            raise PlanError(f"the recipe has steps for split {name!r}; the splits are {there}")
+
+
+def expand(
+    manifest: Manifest, recipes: dict[str, Recipe], split: Split | None, limit: int | None
+) -> Listed | None:
+    """Return what each row gives, or ``None`` if that follows from the number of rows.
+
+    Parameters
+    ----------
+    manifest
+        The table.
+    recipes
+        By split, in the order of the split's names.
+    split
+        How rows are split.
+    limit
+        Samples after which to stop, of all splits.
+    """
+    by_size = [recipe.by_size for recipe in recipes.values()]
+    if split is None and not any(by_size):
+        return None
+    found = Listed(len(recipes), measured=any(by_size))
+    measure = _Measure(manifest, list(recipes.values())) if found.measured else None
+    columns = [split.column] if split is not None and split.column else []
+    columns += measure.columns if measure else []
+    for cells in manifest.columns_pieces(list(dict.fromkeys(columns))):
+        for lines in _lines(cells, split, measure, list(recipes.values())):
+            rest = None if limit is None else limit - sum(found.samples)
+            found.add(lines if rest is None else _cut(lines, rest))
+            found.refused = measure.refused if measure else 0
+            if limit is not None and sum(found.samples) >= limit:
+                return found
+    return found
+
+
+_STEP = 1 << 10  # rows measured before it is asked whether the limit is reached
+
+
+def _lines(
+    cells: Cells, split: Split | None, measure: _Measure | None, recipes: list[Recipe]
+) -> Iterator[NDArray[Any]]:
+    lines = np.zeros(cells.rows, LINE)
+    lines["height"] = lines["width"] = -1
+    if split is not None:
+        texts = cells.columns[split.column] if split.column else None
+        lines["group"] = split.assign(cells.row, cells.rows, texts)
+    if measure is None:
+        parts = np.array([len(recipe.outputs()) for recipe in recipes], np.int32)
+        lines["samples"] = parts[lines["group"]]
+        yield lines
+        return
+    sizes = measure.sizes(cells)
+    for start in range(0, cells.rows, _STEP):
+        piece = lines[start : start + _STEP]
+        for line in piece:
+            measure.fill(line, next(sizes))
+        yield piece
+
+
+def _cut(lines: NDArray[Any], rest: int) -> NDArray[Any]:
+    """Return lines up to the one that reaches ``rest`` samples, and no sample more."""
+    total = np.cumsum(lines["samples"], dtype=np.int64)
+    last = int(np.searchsorted(total, rest))
+    if last == len(lines):
+        return lines
+    kept = lines[: last + 1].copy()
+    kept["samples"][last] -= total[last] - rest
+    return kept
+
+
+class _Measure:
+    """Sizes of pictures, from the table's own columns or from headers, and what they give."""
+
+    def __init__(self, manifest: Manifest, recipes: list[Recipe]) -> None:
+        self._manifest = manifest
+        self._recipes = recipes
+        self._options = recipes[0].decode
+        self.refused = 0
+        self.columns = self._size_columns()
+        self._count: Count = lru_cache(maxsize=_SIZES)(self._counted)
+
+    def _size_columns(self) -> list[str]:
+        """Return height and width, if the table has both and no step needs more."""
+        names = ["height", "width"]
+        by_mode = any(recipe.by_mode for recipe in self._recipes)
+        there = set(names) <= set(self._manifest.table.columns)
+        return names if there and not by_mode else []
+
+    def sizes(self, cells: Cells) -> Iterator[Size | None]:
+        """Yield (height, width, mode) of each row; ``None`` where no header can be read."""
+        if self.columns:
+            declared = declared_sizes(*(cells.columns[name] for name in self.columns))
+            if declared is not None:
+                yield from ((height, width, None) for height, width in declared.tolist())
+                return
+        if self._recipes[0].decoder is not None:
+            raise PlanError(
+                "the number of samples depends on the pictures' sizes, which are not known where "
+                "a decoder of your own reads them; give the table whole-number columns height "
+                "and width"
+            )
+        if cells.pictures is not None:
+            yield from self._held_sizes(cells)
+            return
+        places = [self._manifest.resolve(path) for path in cells.paths.to_pylist()]
+        headers = read_headers(places, self._options, self._manifest.extensions)
+        for place, header in zip(places, headers, strict=True):
+            if isinstance(header, SampleError) and header.reason == "pixels":
+                with fetch.open_input(place) as file:
+                    yield self._oversized(file)
+            else:
+                yield None if isinstance(header, SampleError) else header
+
+    def _held_sizes(self, cells: Cells) -> Iterator[Size | None]:
+        """Yield the sizes of pictures whose bytes are in the table."""
+        assert self._manifest.bytes_column is not None and cells.pictures is not None  # noqa: PT018
+        for found in read_pictures(cells.pictures, self._manifest.bytes_column):
+            content = fetch.limited(found, self._options.max_bytes)
+            header = header_of(content, self._options)
+            if isinstance(header, SampleError):
+                large = header.reason == "pixels" and isinstance(content, bytes)
+                yield self._oversized(content) if large else None
+            else:
+                yield header
+
+    def _oversized(self, source: Any) -> Size | None:
+        """Return the size of a picture over the limit, if it can be read by windows."""
+        windows = open_windows(source, self._options)
+        if windows is None:
+            self.refused += 1
+            return None
+        return windows.height, windows.width, windows.mode
+
+    def fill(self, line: Any, size: Size | None) -> None:
+        """Write a row's size and number of samples; one, which will fail, without a size."""
+        if size is None:
+            line["samples"], line["height"], line["width"] = 1, 0, 0
+            return
+        height, width, mode = size
+        line["height"], line["width"] = height, width
+        line["samples"] = self._count(int(line["group"]), height, width, mode)
+
+    def _counted(self, group: int, height: int, width: int, mode: str | None) -> int:
+        return self._recipes[group].count(height, width, mode)

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,13 +8,17 @@ import scenes
 from daskimg.contract import check_transform
 from daskimg.decode import Picture
 from daskimg.errors import OptionError
+from daskimg.heatmaps import draw_heatmaps
+from daskimg.recipe import NAMED
 from daskimg.transforms import (
     Autocontrast,
     CenterCrop,
+    Concatenate,
     Equalize,
     Fit,
     Flip,
     Grayscale,
+    Heatmaps,
     MinSize,
     Mirror,
     Modes,
@@ -59,12 +64,22 @@ SHIPPED = [
     RandomMirror(0.5, ((0, 1),)),
     RandomCrop(20, 30),
     PersonCrop(32, 32, region="joints"),
+    Heatmaps(8, 8),
+    Concatenate(((), (Mirror(((0, 1),)),))),
+    Concatenate(((Tiles(8, 9), RandomMirror(0.5, ((0, 1),))), (Resize(8, 9),))),
 ]
 
 
 @pytest.mark.parametrize("transform", SHIPPED, ids=repr)
-def test_every_shipped_transform_keeps_the_contract(transform):
+def test_every_shipped_transform_keeps_the_contract(transform, monkeypatch):
+    in_numpy = partial(draw_heatmaps, compiled=False)  # as quick as it gets for a few
+    monkeypatch.setattr("daskimg.transforms._heatmap.draw_heatmaps", in_numpy)
+
     check_transform(transform)
+
+
+def test_all_that_is_shipped_is_checked():
+    assert {type(transform) for transform in SHIPPED} == set(NAMED.values())
 
 
 def test_a_real_picture_may_be_given():

@@ -37,6 +37,48 @@ def test_sources_come_in_the_order_asked_for(files):
     ]  # fmt: skip
 
 
+@pytest.fixture(params=["disk", "memory"])
+def nameless(request, tmp_path):
+    """A folder in which a.png, b.jpg, b.png and an empty c.png are."""
+    folder = fetch.open_folder(
+        str(tmp_path) if request.param == "disk" else f"memory://{tmp_path}"
+    )
+    for name, content in {"a.png": b"1", "b.jpg": b"2", "b.png": b"3", "c.png": b""}.items():
+        folder.put(name, content)
+    return folder.url
+
+
+def test_a_name_without_its_extension_is_found_under_the_first_that_is_there(nameless):
+    places = [f"{nameless}/{name}" for name in ("a", "b", "b.png", "c", "d")]
+
+    found = list(fetch.find_ahead([*places, ""], extensions=(".jpg", ".png")))
+
+    assert found[:4] == [(b"1", ".png"), (b"2", ".jpg"), (b"3", ""), (b"", ".png")]
+    assert [f.content.reason for f in found[4:]] == ["missing", "missing"]
+    assert "nor with .jpg, .png" in found[4].content.message
+    assert found[5].content.message == "no path in the table"
+    contents = fetch.read_ahead(places[:3], extensions=(".jpg", ".png"))
+    assert list(contents) == [b"1", b"2", b"3"]
+
+
+def test_another_fault_than_absence_ends_the_search(nameless):
+    found = list(fetch.find_ahead([f"{nameless}/b"], 0, (".jpg", ".png")))
+
+    assert found[0].content.reason == "bytes"
+
+
+def test_parts_of_a_source_are_read_from_either_end(nameless):
+    fetch.open_folder(nameless).put("x", b"0123456789")
+    place = f"{nameless}/x"
+
+    assert fetch.read_part(place, 0, 4) == b"0123"
+    assert fetch.read_part(place, 8, 20) == b"89"
+    assert fetch.read_part(place, -3) == b"789"
+    assert fetch.read_part(place, -30) == b"0123456789"
+    with pytest.raises(SampleError, match="missing"):
+        fetch.read_part(f"{nameless}/y", 0, 4)
+
+
 @pytest.mark.parametrize(
     ("make", "reason", "message"),
     [

@@ -255,18 +255,18 @@ def test_a_worker_killed_costs_a_retry_and_nothing_else(table, tmp_path, expecte
 
 
 def test_a_straggler_of_an_overwritten_run_writes_nothing(table, tmp_path, threads):
-    from daskimg.task import _with_places, run_task
+    from daskimg.task import rows_to_try, run_task
 
     url = tmp_path / "a.zarr"
     plan = scenes.plan(table, url, shard=40, chunk=10, max_failed=1)
     daskimg.build_store(plan, client=threads)
     old = plan.brief("the run before")
     folder = daskimg.fetch.open_folder(str(url))
-    store.forget_shards(folder, store.last_commit(folder), ["image"], ["image/c/0/0/0/0"])
+    store.forget_shards(folder, store.last_commit(folder), plan.groups, ["image/c/0/0/0/0"])
     before = scenes.objects(url)
 
     with pytest.raises(daskimg.StoreError, match="another run has taken over"):
-        run_task(_with_places(plan).assign(shard=0), old)
+        run_task(rows_to_try(plan).assign(shard=0), old)
 
     assert scenes.objects(url) == before
 

@@ -770,3 +770,31 @@ def test_hostile_names_lead_to_files_that_are_there():
 
     assert len(rows) == 66
     assert all(Path(manifest.resolve(path)).is_file() for path in rows["path"])
+
+
+@real
+def test_the_codes_of_the_catalogue_get_their_names():
+    folder = REAL / "catalogue"
+    columns = ["Category", "Brand", "Product_type", "Kids"]
+    manifest = read_manifest(
+        folder / "catalogue.csv", labels=columns, classes=str(folder / "profile.json")
+    )
+    names = json.loads((folder / "profile.json").read_text())
+
+    facts, labels = manifest.scan(), labelled(manifest)
+
+    codes = pd.read_csv(folder / "catalogue.csv")
+    for label, column in zip(facts.labels, columns, strict=True):
+        assert label.classes == tuple(sorted(names[column], key=names[column].get))
+        expected = codes[column].fillna(-1).astype(int)
+        np.testing.assert_array_equal(labels[label.array], expected)
+
+
+def test_extensions_are_kept_for_the_reading_and_checked():
+    frame = pd.DataFrame({"path": ["a"]})
+
+    assert read_manifest(frame, extensions=[".jpg", ".png"]).extensions == (".jpg", ".png")
+    assert read_manifest(frame, extensions=".jpg").extensions == (".jpg",)
+    for odd, advice in (("jpg", "try '.jpg'"), (".", "try '.jpg'"), ("/x.png", "try '.x.png'")):
+        with pytest.raises(OptionError, match=f"begin with a dot, got {odd!r}; {advice}"):
+            read_manifest(frame, extensions=[odd])

@@ -276,3 +276,102 @@ def test_several_names_are_found_as_a_plain_split_finds_them(cells):
 
     assert label.classes == tuple(sorted(set().union(*rows)))
     assert [{label.classes[i] for i in np.flatnonzero(row)} for row in encoded] == rows
+
+
+# Codes, and the file that names them
+
+
+def profile(folder, value):
+    (folder / "profile.json").write_text(
+        value if isinstance(value, str) else json.dumps(value), encoding="utf-8"
+    )
+    return str(folder / "profile.json")
+
+
+def test_a_code_stays_the_number_it_is_and_gets_its_name(tmp_path):
+    table = csv(tmp_path, "path,x,y", "a,3.0,1.0", "b,,", "c,0.0,0.0")
+    names = {"x": {"rice": 3, "corn": 0, "oats": 1.0}, "y": {"new": 1, "old": 0}, "z": {}}
+
+    facts = read_manifest(table, labels=["x", "y"], classes=profile(tmp_path, names)).scan()
+
+    assert [(label.kind, label.classes) for label in facts.labels] == [
+        ("class", ("corn", "oats", "2", "rice")),
+        ("class", ("old", "new")),
+    ]
+    assert facts.labels[0].counts == (1, 0, 0, 1)
+    assert encode_label(facts.sample["x"], facts.labels[0]).tolist() == [3, -1, 0]
+    assert encode_label(facts.sample["y"], facts.labels[1]).tolist() == [1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([2, 0], [2, 0]),
+        ([2.0, None], [2, -1]),
+        (pd.array([2, None], "Int64"), [2, -1]),
+        (["c", "a"], [2, 0]),
+        ([[2, 0], [1]], [[1, 0, 1], [0, 1, 0]]),
+        ([["c"], []], [[0, 0, 1], [0, 0, 0]]),
+    ],
+    ids=["whole", "floats", "nullable", "names", "lists of codes", "lists of names"],
+)
+def test_codes_and_names_of_a_profile_are_told_apart_by_the_columns_type(
+    tmp_path, values, expected
+):
+    frame = pd.DataFrame({"path": ["p", "q"], "x": values})
+
+    label, encoded = scanned(
+        frame, "x", classes=profile(tmp_path, {"x": {"a": 0, "b": 1, "c": 2}})
+    )
+
+    assert label.classes == ("a", "b", "c")
+    assert encoded.tolist() == expected
+    assert Label.from_json(json.loads(json.dumps(label.to_json()))) == label
+
+
+@pytest.mark.parametrize("code", [3, -1, 0.5])
+def test_a_code_without_a_name_is_refused_or_none(tmp_path, code):
+    frame = pd.DataFrame({"path": ["p", "q"], "x": [1, code]})
+    names = profile(tmp_path, {"x": {"a": 0, "b": 1, "c": 2}})
+
+    with pytest.raises(ManifestError, match=f"'{code}' in row 1 is none .* coded 0 to 2"):
+        read_manifest(frame, labels=["x"], classes=names).scan()
+    assert scanned(frame, "x", classes=names, unknown="none")[1].tolist() == [1, -1]
+
+
+def test_a_kind_that_is_said_wins_over_a_profile(tmp_path):
+    frame = pd.DataFrame({"path": ["p", "q"], "x": [1, 7], "y": [1, 0]})
+    names = profile(tmp_path, {"x": {"a": 1}, "y": {"a": 0, "b": 1}})
+
+    facts = read_manifest(frame, labels=["x:int", "y"], classes=names).scan()
+
+    assert [(label.kind, label.classes) for label in facts.labels] == [
+        ("int", ()),
+        ("class", ("a", "b")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"cat": 0, "dog": 1}, "not of the form .column: .name: code..: 'cat' has no names"),
+        ({"x": ["cat"]}, "'x' has no names with codes; a list of names in order"),
+        ({"y": {"cat": 0}}, r"no codes of the label columns \(x\); it has those of y; name one"),
+        ({}, "it has those of none"),
+        ({"x": {"cat": "0"}}, "'x': the code of 'cat' must be a whole number .* got \"0\""),
+        ({"x": {"cat": -1}}, "whole number of 0 to 99,999, got -1"),
+        ({"x": {"cat": 0.5}}, r"got 0\.5"),
+        ({"x": {"cat": True}}, "got true"),
+        ({"x": {"cat": 10**9}}, "got 1000000000"),
+        ({"x": {"cat": 1, "dog": 1}}, "the code 1 comes twice"),
+        ({"x": {"1": 0, "cat": 2}}, "the class '1' comes twice"),
+        ({"x": {"": 0}}, "none without a name"),
+        ({"x": {}}, "there must be classes"),
+        ('{"x": ', "cannot be read as JSON"),
+    ],
+)
+def test_a_profile_of_another_form_is_refused(tmp_path, value, message):
+    frame = pd.DataFrame({"path": ["p"], "x": [0]})
+
+    with pytest.raises(OptionError, match=message):
+        read_manifest(frame, labels=["x"], classes=profile(tmp_path, value))

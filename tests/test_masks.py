@@ -181,6 +181,19 @@ def test_what_cannot_be_kept_as_it_is_is_refused(name):
         decode_mask(saved(image, kind), **options)
 
 
+def test_colours_of_16_bits_are_refused_since_pillow_keeps_8():
+    def chunk(name, content):
+        code = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + code
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    content += chunk(b"IDAT", zlib.compress(b"\0" + bytes(range(6)))) + chunk(b"IEND", b"")
+
+    with pytest.raises(SampleError, match="mode: a mask of 16 bits a channel, of which Pillow"):
+        decode_mask(content, channels=3)
+
+
 def test_a_mask_over_the_limit_is_refused_from_its_header(monkeypatch):
     content = saved(GREY)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load_prepare", None)

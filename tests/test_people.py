@@ -1,6 +1,7 @@
 """Where a person is cut out, and that picture, mask and joints go there together."""
 
 import json
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from daskimg.decode import Picture, decode
 from daskimg.errors import OptionError, PlanError, SampleError
 from daskimg.options import DecodeOptions
+from daskimg.recipe import Recipe
 from daskimg.targets import Keypoints, MaskFile
 from daskimg.transforms import (
     MPII_JOINTS,
@@ -30,6 +32,7 @@ from daskimg.transforms import (
 quick = settings(max_examples=25, deadline=None)
 SPEC = Spec(None, None, 3, "uint8", (*Keypoints().specs(), *MaskFile().specs()))
 BY_JOINTS = PersonCrop(64, 64, region="joints", margin=0)
+HEATMAPS = Heatmaps(16, 24, sigma=1.5)
 
 
 def standing(center, scale, height=300, width=400, **fields):
@@ -265,14 +268,21 @@ def test_a_crop_by_joints_needs_joints():
         resolve_chain((BY_JOINTS,), replace(SPEC, targets=MaskFile().specs()))
 
 
+@pytest.mark.parametrize("step", [PersonCrop(jitter=(0.1, 0.4)), HEATMAPS, PersonCrop()], ids=str)
+def test_the_steps_survive_toml(step):
+    recipe = Recipe((step,))
+
+    again = Recipe.from_dict(tomllib.loads(recipe.to_toml()))
+
+    assert again == recipe
+
+
 def test_the_columns_are_those_of_the_region():
     assert PersonCrop(center="middle").columns == ("middle", "scale")
     assert BY_JOINTS.columns == ()
 
 
 # -- heatmaps -----------------------------------------------------------------------------
-
-HEATMAPS = Heatmaps(16, 24, sigma=1.5)
 
 
 def test_a_heatmap_is_brightest_where_its_joint_went():
@@ -313,7 +323,7 @@ def test_no_geometry_may_follow_a_heatmap(step):
         pytest.param((HEATMAPS,), (), r"there are none; declare Keypoints\(\)", id="no target"),
         pytest.param(
             (HEATMAPS,),
-            MaskFile("m", name="keypoint").specs() + Keypoints().specs()[1:],
+            MaskFile("m", array="keypoint").specs() + Keypoints().specs()[1:],
             "needs the targets keypoint .points. and visible .joints., there are keypoint, vis",
             id="of another kind",
         ),

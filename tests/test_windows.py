@@ -205,6 +205,23 @@ def test_no_more_is_read_than_the_window_touches(layout, most):
     assert file.read_bytes - header == most
 
 
+def test_a_strip_is_read_once_for_the_windows_of_a_row():
+    file = Counting(FILES["RGB", "tiff_lzw", None])
+    windows = open_windows(file, DecodeOptions())
+    whole = np.asarray(photograph("RGB"))
+
+    first = windows.read(0, 0, 16, 16)
+    before = file.read_bytes
+    second = windows.read(0, 16, 16, 16)
+    after = file.read_bytes
+
+    assert before == after
+    npt.assert_array_equal(first, whole[:16, :16])
+    npt.assert_array_equal(second, whole[:16, 16:32])
+    npt.assert_array_equal(windows.read(16, 16, 16, 16), whole[16:32, 16:32])
+    assert file.read_bytes > after
+
+
 def test_the_limit_is_of_a_window_and_not_of_the_picture():
     options = DecodeOptions(max_pixels=2 * 32 * 32)
     windows = open_windows(FILES["RGB", "tiff_lzw", (32, 32)], options)

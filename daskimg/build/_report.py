@@ -27,6 +27,8 @@ class Tally:
         Finished shards.
     reduced
         Samples of sources with more than 8 bits a channel, of which the output keeps 8.
+    completed
+        Rows whose path was found with an extension behind it.
     source_bytes, stored_bytes
         Read from sources and put into shards, by this run.
     seconds
@@ -41,6 +43,7 @@ class Tally:
     resumed: int = 0
     shards: int = 0
     reduced: int = 0
+    completed: int = 0
     source_bytes: int = 0
     stored_bytes: int = 0
     seconds: float = 0.0
@@ -59,6 +62,7 @@ class Tally:
         self.shards += 1
         self.failed += int(report["failed"])
         self.reduced += int(report["reduced"])
+        self.completed += int(report["completed"])
         self.reasons.update(json.loads(report["reasons"]))
         if report["resumed"]:
             self.resumed += samples
@@ -79,7 +83,7 @@ class Report:
         ``committed``; ``unchanged`` (it was whole already); ``repaired`` (damaged objects were
         built again); ``relabelled`` (label arrays alone were written anew); ``refused`` (more
         than ``max_failed`` failed: finished, not committed).
-    samples, failed, resumed, reduced
+    samples, failed, resumed, reduced, completed
         See ``Tally``.
     source_bytes, stored_bytes
         Read from sources and put into shards, by this run.
@@ -99,6 +103,7 @@ class Report:
     failed: int
     resumed: int
     reduced: int
+    completed: int
     source_bytes: int
     stored_bytes: int
     seconds: float
@@ -117,6 +122,7 @@ class Report:
             failed=tally.failed,
             resumed=tally.resumed,
             reduced=tally.reduced,
+            completed=tally.completed,
             source_bytes=tally.source_bytes,
             stored_bytes=tally.stored_bytes,
             seconds=tally.seconds,
@@ -145,6 +151,8 @@ class Report:
             found.append("  " + ", ".join(f"{n} {count:,}" for n, count in self.splits.items()))
         if self.empty:
             found.append(f"  {self.empty:,} rows give no sample")
+        if self.completed:
+            found.append(f"  {self.completed:,} paths were found by an --extension")
         if self.reduced:
             found.append(
                 f"  {self.reduced:,} from 16-bit sources, reduced to 8 bits (--dtype keeps them)"

@@ -98,9 +98,16 @@ def build_store(
             expected=expected,
             compiled=plan.values >= COMPILE_PAYS,
             retry=moved and standing.commit is None,
+            spare=_spare_memory(client),
         )
         run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
         return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
+
+
+def _spare_memory(client: Client) -> int:
+    """Return the bytes that the poorest worker has for a picture that several tasks want."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return min((worker["memory_limit"] or 0 for worker in workers), default=0) // 4
 
 
 def _begin(

@@ -13,6 +13,7 @@ from io import BytesIO
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+import numpy as np
 from PIL import TiffImagePlugin
 
 from daskimg.decode._faults import contained
@@ -50,8 +51,6 @@ _Tags = dict[int, tuple[int, ...]]
 class _Part(NamedTuple):
     """A rectangle of a picture, and the file's pieces that hold it."""
 
-    top: int
-    left: int
     height: int
     width: int
     tags: _Tags
@@ -88,7 +87,7 @@ class _Pieces:
         tags: _Tags = {_STRIP_ROWS: (tall,)}
         if self.tiled:
             tags = {_TILE_WIDTH: (wide,), _TILE_HEIGHT: (tall,)}
-        return _Part(top, left, height, width, tags, pieces)
+        return _Part(height, width, tags, pieces)
 
     def _numbers(self, rows: range, columns: range) -> list[int]:
         """Return which pieces these rows and columns of the grid are, plane by plane."""
@@ -125,7 +124,7 @@ class _Rows:
             )
             for plane in range(self.planes)
         ]
-        return _Part(top, left, height, width, {_STRIP_ROWS: (height,)}, pieces)
+        return _Part(height, width, {_STRIP_ROWS: (height,)}, pieces)
 
     def _start(self, plane: int, row: int) -> int:
         return self.offsets[plane * self.strips + row // self.strip] + row % self.strip * self.row
@@ -162,6 +161,10 @@ class Windows:
         self._layout = layout
         self._kept = {tag: _several(tags[tag]) for tag in _KEPT if tag in tags}
         self._tables = tags.get(_JPEG_TABLES)
+        # The last pixels decoded: strips are as wide as the picture, and windows are mostly
+        # read row by row. Without it a tile recipe would decode each strip for every tile.
+        self._covered: tuple[int, int, int, int] | None = None
+        self._whole: NDArray[Any] = np.empty((0, 0, 0))
 
     def read(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
         """Return a window: (height, width, channel), the caller's own.
@@ -183,18 +186,21 @@ class Windows:
                 f"{height} x {width} at ({top}, {left}) is not in {self.height} x {self.width}"
             )
         covered = self._layout.covered(top, left, height, width)
-        if covered[2] * covered[3] > self.options.max_pixels:
+        if covered != self._covered:
+            self._whole, self._covered = self._decoded(covered), covered
+        top, left = top - covered[0], left - covered[1]
+        return self._whole[top : top + height, left : left + width].copy()
+
+    def _decoded(self, covered: tuple[int, int, int, int]) -> NDArray[Any]:
+        _, _, height, width = covered
+        if height * width > self.options.max_pixels:
             limit = self.options.max_pixels
             raise SampleError(
-                "pixels",
-                f"a window of {covered[3]} x {covered[2]} pixels, over the limit of {limit}",
+                "pixels", f"a window of {width} x {height} pixels, over the limit of {limit}"
             )
         with contained:
-            part = self._layout.read(self._file, *covered)
-            content = self._tiff(part)
-        whole = decode(content, self.options)[0].array()
-        top, left = top - part.top, left - part.left
-        return whole[top : top + height, left : left + width].copy()
+            content = self._tiff(self._layout.read(self._file, *covered))
+        return decode(content, self.options)[0].array()
 
     def _tiff(self, part: _Part) -> bytes:
         """Return a part as a file of its own: header, pieces, directory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
+
+    from daskimg.manifest._classes import ClassNames
 
 MAX_NAMES = 100_000
 """Names above which a column is not taken for classes unless told so."""
@@ -275,7 +277,7 @@ def number_label(census: Census, column: str, kind: LabelKind) -> tuple[Label, l
 
 
 def name_label(
-    census: Census, column: str, kind: pa.DataType, given: tuple[str, ...] | None, unknown: Unknown
+    census: Census, column: str, kind: pa.DataType, given: ClassNames | None, unknown: Unknown
 ) -> tuple[Label, list[str]]:
     """Return the label of a column of names, and remarks for the user.
 
@@ -295,19 +297,25 @@ def name_label(
     _refuse_many(names, choice)
     if pa.types.is_floating(kind):
         names = names.renamed(lambda name: text_of(float(name)))
-    remarks = [] if given is None else _odd_names(names, given, unknown, choice)
-    order = _sorted_names(names, kind) if given is None else given
-    return Label(
+    label = Label(
         choice.array,
         column,
         "multi" if is_multi else "class",
         "uint8" if is_multi else "int32",
-        order,
+        _sorted_names(names, kind) if given is None else given.names,
         separator,
         "refuse" if given is None else unknown,
-        tuple(names.rows.get(name, (0, 0))[0] for name in order),
-        census.empties,
-    ), remarks
+        given is not None and given.coded and _holds_numbers(kind),
+        empties=census.empties,
+    )
+    remarks = [] if given is None else _odd_names(names, label, choice)
+    counts = tuple(names.rows.get(value, (0, 0))[0] for value in label.values)
+    return replace(label, counts=counts), remarks
+
+
+def _holds_numbers(kind: pa.DataType) -> bool:
+    item = kind.value_type if is_list(kind) else kind
+    return bool(pa.types.is_integer(item) or pa.types.is_floating(item))
 
 
 def _refuse_many(names: Names, choice: LabelChoice) -> None:
@@ -326,18 +334,18 @@ def _sorted_names(names: Names, kind: pa.DataType) -> tuple[str, ...]:
     return tuple(sorted(names.rows, key=order.get(item, str)))
 
 
-def _odd_names(
-    names: Names, given: tuple[str, ...], unknown: Unknown, choice: LabelChoice
-) -> list[str]:
-    known = set(given)
+def _odd_names(names: Names, label: Label, choice: LabelChoice) -> list[str]:
+    known = set(label.values)
     odd = {name: rows for name, rows in names.rows.items() if name not in known}
     if not odd:
         return []
-    if unknown == "refuse":
+    classes = f"the {len(known)} classes given"
+    if label.unknown == "refuse":
         name = min(odd, key=lambda name: odd[name][1])
+        hint = f", coded 0 to {len(known) - 1}" if label.coded else did_you_mean(name, known)
         raise ManifestError(
-            f"label column {choice.column!r}: {name!r} in row {odd[name][1]} is none of the "
-            f"{len(given)} classes given{did_you_mean(name, given)}"
+            f"label column {choice.column!r}: {name!r} in row {odd[name][1]} is none of "
+            f"{classes}{hint}"
         )
     rows = sum(count for count, _ in odd.values())
     return [

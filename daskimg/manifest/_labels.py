@@ -48,6 +48,8 @@ class Label:
         What stands between the names of a ``multi`` label that is text; "" for lists.
     unknown
         Whether a name outside ``classes`` is refused, or counts as none.
+    coded
+        Whether the values are places in ``classes``, not names.
     counts
         Rows of each class, as the scan found them.
     empties
@@ -61,12 +63,18 @@ class Label:
     classes: tuple[str, ...] = ()
     separator: str = ""
     unknown: Unknown = "refuse"
+    coded: bool = False
     counts: tuple[int, ...] = field(default=(), compare=False, repr=False)
     empties: int = field(default=0, compare=False)
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """What stands in the table for each of ``classes``: its name or, if coded, its place."""
+        return tuple(map(str, range(len(self.classes)))) if self.coded else self.classes
+
     def to_json(self) -> dict[str, Any]:
         """Return what the encoding depends on, and nothing else, as plain values."""
-        return {
+        given = {
             "array": self.array,
             "column": self.column,
             "kind": self.kind,
@@ -75,6 +83,7 @@ class Label:
             "separator": self.separator,
             "unknown": self.unknown,
         }
+        return given | {"coded": True} if self.coded else given  # as it was before there was any
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Label:
@@ -105,7 +114,7 @@ def encode_label(
     ManifestError
         If a value is no label of this kind; the scan has seen none such.
     """
-    number = {name: i for i, name in enumerate(label.classes)}
+    number = {name: i for i, name in enumerate(label.values)}
     if label.kind in ("class", "multi") and (unknown or label.unknown) == "refuse":
         number = _Refusing(number)
         number.column = label.column

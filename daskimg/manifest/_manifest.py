@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from daskimg import fetch
 from daskimg.errors import ManifestError, OptionError
 from daskimg.manifest._choices import Choice, choose, require
-from daskimg.manifest._classes import Classes, read_classes
+from daskimg.manifest._classes import Classes, ClassNames, read_classes
 from daskimg.manifest._facts import Facts, column_texts, frame_of, rows_table
 from daskimg.manifest._keys import Occurrences, RowsDigest, first_missing
 from daskimg.manifest._parquet import places
@@ -42,6 +42,7 @@ def read_manifest(
     unknown: Unknown = "refuse",
     key: str | None = None,
     root: str | None = None,
+    extensions: Sequence[str] = (),
     limit: int | None = None,
 ) -> Manifest:
     """Open a table of pictures as far as its columns, and refuse early what cannot work.
@@ -50,10 +51,12 @@ def read_manifest(
     ----------
     source
         A CSV, TSV, JSON-lines or Parquet file, a glob or URL of such, a folder of class
-        folders or of Parquet files, a glob of pictures, a pandas or Dask DataFrame.
+        folders or of Parquet files, a glob of pictures, a pandas or Dask DataFrame; a
+        tiny-imagenet folder (columns ``path label split words``), or MPII's annotations in
+        JSON (``path joints joints_vis scale center`` and what else a record has).
     kind
-        ``csv``, ``tsv``, ``jsonl``, ``parquet``, ``folder`` or ``glob``, where the name of
-        ``source`` does not tell.
+        ``csv``, ``tsv``, ``jsonl``, ``parquet``, ``folder``, ``glob``, ``tiny-imagenet`` or
+        ``mpii``, where ``source`` does not tell.
     path
         The column of paths, or of picture bytes in Parquet. By default the first of ``path``,
         ``image_path``, ``filename``, ``file``, ``image``; picture bytes before paths.
@@ -64,13 +67,20 @@ def read_manifest(
     classes
         Names in the order of their numbers: a file (one a line, or a JSON list), an earlier
         store, or the names. A store's go to the label arrays that have them there; other
-        names go to the first label of kind ``class`` or ``multi``.
+        names go to the first label of kind ``class`` or ``multi``. A JSON object
+        ``{column: {name: code}}`` has the names of several label columns: where such a column
+        holds numbers, they are the codes, and each stays the number it is. A code between
+        others that has no name is a class called by its number. A source's own order, as
+        that of a tiny-imagenet, holds if nothing is given.
     unknown
-        Whether a name that is not in ``classes`` is refused, or ``none``: -1.
+        Whether a name or code that is not in ``classes`` is refused, or ``none``: -1.
     key
         A column that names each row. By default the path, with a number if it comes again.
     root
         What relative paths are relative to, instead of the manifest's folder.
+    extensions
+        What to put behind a path that names no file, in this order, as ``(".jpg", ".png")``.
+        They are tried when a picture is read, and cost nothing where the path is right.
     limit
         Only so many first rows.
 
@@ -89,17 +99,31 @@ def read_manifest(
         source=opened.name,
         root=opened.folder if root is None else absolute(root),
         limit=limit,
+        extensions=_extensions(extensions),
         table=opened,
         choice=choice,
-        classes=_classes_of(opened, choice) if classes is None else read_classes(classes),
+        classes=_classes(opened, choice, classes),
         unknown=unknown,
     )
 
 
-def _classes_of(source: Source, choice: Choice) -> Classes:
-    """Return the class names that the source itself has for the labels chosen, by array."""
+def _extensions(given: Sequence[str]) -> tuple[str, ...]:
+    extensions = (given,) if isinstance(given, str) else tuple(given)
+    for extension in extensions:
+        if not extension.startswith(".") or "/" in extension or len(extension) < 2:
+            raise OptionError(
+                f"extensions begin with a dot, got {extension!r}; try "
+                f"{'.' + extension.strip('./') if extension.strip('./') else '.jpg'!r}"
+            )
+    return extensions
+
+
+def _classes(source: Source, choice: Choice, given: str | Sequence[str] | None) -> Classes:
+    """Return the class names that were given, or those the source itself has, by array."""
+    if given is not None:
+        return read_classes(given, choice.labels)
     return {
-        label.array: source.class_names[label.column]
+        label.array: ClassNames(source.class_names[label.column])
         for label in choice.labels
         if label.column in source.class_names and label.kind in (None, "class", "multi")
     }
@@ -156,6 +180,8 @@ class Manifest:
         What relative paths are relative to; "" is the working directory.
     limit
         Only so many first rows, or ``None``.
+    extensions
+        What ``fetch`` is to put behind a path that names no file.
     table, choice, classes, unknown
         The rows as they come, which columns matter, and the classes given.
     """
@@ -163,6 +189,7 @@ class Manifest:
     source: str
     root: str
     limit: int | None
+    extensions: tuple[str, ...]
     table: Source = field(repr=False)
     choice: Choice = field(repr=False)
     classes: Classes = field(repr=False)

@@ -242,8 +242,11 @@ class _Columns:
             column = census.choice.column
             kind = self._tallies[column].settled()
             chosen = settled_kind(census, kind)
+            array = census.choice.array
+            if array in left and left[array].coded and census.choice.kind is None:
+                chosen = "multi" if chosen == "multi" else "class"
             if chosen in ("class", "multi"):
-                given = left.pop(census.choice.array, None) or left.pop("", None)
+                given = left.pop(array, None) or left.pop("", None)
                 label, more = name_label(census, stored[column], kind, given, unknown)
             else:
                 label, more = number_label(census, stored[column], chosen)

@@ -113,6 +113,9 @@ class Brief:
         sha256 by name of objects that are repaired, and must come out the same.
     retry
         Whether finished shards in which files were missing are built again.
+    spare
+        Bytes of memory that a worker process has for a picture that reaches into several
+        shards: kept, it is not decoded for each.
     """
 
     url: str
@@ -128,6 +131,7 @@ class Brief:
     compiled: bool
     expected: tuple[tuple[str, str], ...] = ()
     retry: bool = False
+    spare: int = 1 << 28
 
     def group_of(self, shard: int) -> tuple[int, Group]:
         """Return the number of the group that a shard belongs to, and the group."""

@@ -119,6 +119,7 @@ class Plan:
         expected: dict[str, str] | None = None,
         compiled: bool = False,
         retry: bool = False,
+        spare: int = 0,
     ) -> Brief:
         """Return what the tasks of a run are told."""
         return Brief(
@@ -135,6 +136,7 @@ class Plan:
             compiled=compiled,
             expected=tuple(sorted((expected or {}).items())),
             retry=retry,
+            spare=spare,
         )
 
     def shard_rows(self) -> list[ShardRows]:

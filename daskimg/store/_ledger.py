@@ -36,6 +36,8 @@ class Entry:
     shard, samples, failed, reduced
         The shard's number; its samples; how many failed; how many came from a source of more
         than 8 bits a channel that the output keeps 8 of.
+    completed
+        Rows whose path was found with an extension behind it; with the shard of part 0.
     reasons
         Failed samples by reason.
     objects
@@ -50,6 +52,7 @@ class Entry:
     samples: int
     failed: int
     reduced: int
+    completed: int
     source_bytes: int
     reasons: dict[str, int] = field(default_factory=dict)
     objects: dict[str, tuple[int, str]] = field(default_factory=dict)

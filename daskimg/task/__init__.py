@@ -1,0 +1,24 @@
+"""One shard, from paths to written bytes. No Dask here: callable in a test or a debugger."""
+
+from daskimg.task._contents import Content, read_contents
+from daskimg.task._reports import REPORT, ROWS
+from daskimg.task._rows import Planned, planned_rows, read_shard_rows
+from daskimg.task._samples import make_samples, write_entry_of
+from daskimg.task._trial import Trial, rows_to_try, try_rows
+from daskimg.task._work import run_task
+
+__all__ = [
+    "REPORT",
+    "ROWS",
+    "Content",
+    "Planned",
+    "Trial",
+    "make_samples",
+    "planned_rows",
+    "read_contents",
+    "read_shard_rows",
+    "rows_to_try",
+    "run_task",
+    "try_rows",
+    "write_entry_of",
+]

@@ -1,0 +1,63 @@
+"""The files of rows: the pictures, and those of their targets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from daskimg import fetch
+from daskimg.errors import SampleError
+from daskimg.manifest import read_pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from daskimg.plan import Brief
+
+
+class Content(NamedTuple):
+    """What a row points at.
+
+    Attributes
+    ----------
+    picture
+        The picture's file.
+    files
+        Those of its targets, by column.
+    extension
+        What had to be put behind the path for the picture to be found.
+    """
+
+    picture: bytes
+    files: dict[str, bytes]
+    extension: str
+
+
+def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | SampleError]:
+    """Yield what each row points at, in order, or what is wrong with it."""
+    limit = brief.groups[0].recipe.decode.max_bytes
+    stored = dict(brief.columns)
+    names = brief.groups[0].recipe.file_columns
+    others = [_found(rows[stored[name]].tolist(), brief, limit) for name in names]
+    for found, *files in zip(_pictures(rows, brief, limit), *others, strict=True):
+        faults = [
+            each.content for each in (found, *files) if isinstance(each.content, SampleError)
+        ]
+        if faults:
+            yield faults[0]
+        else:
+            held = {name: each.content for name, each in zip(names, files, strict=True)}
+            yield Content(found.content, held, found.extension)
+
+
+def _pictures(rows: pd.DataFrame, brief: Brief, limit: int) -> Iterator[fetch.Found]:
+    if brief.bytes_column is None:
+        return _found(rows["path"].tolist(), brief, limit)
+    pictures = read_pictures(rows, brief.bytes_column)
+    return (fetch.Found(fetch.limited(content, limit), "") for content in pictures)
+
+
+def _found(paths: list[str | None], brief: Brief, limit: int) -> Iterator[fetch.Found]:
+    places = (fetch.join(brief.root, path) if path else "" for path in paths)
+    return fetch.find_ahead(places, limit, brief.extensions)

@@ -1,0 +1,52 @@
+"""What travels between tasks and the client: schemas of a few bytes a shard."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from daskimg import store
+
+REPORT = pd.DataFrame(
+    {
+        "shard": pd.Series([], dtype="int64"),
+        "samples": pd.Series([], dtype="int64"),
+        "failed": pd.Series([], dtype="int64"),
+        "reduced": pd.Series([], dtype="int64"),
+        "completed": pd.Series([], dtype="int64"),
+        "source_bytes": pd.Series([], dtype="int64"),
+        "stored_bytes": pd.Series([], dtype="int64"),
+        "resumed": pd.Series([], dtype="bool"),
+        "reasons": pd.Series([], dtype="object"),
+    }
+)
+"""What a task returns: one line of a few bytes. Its schema is the ``meta`` of the graph."""
+
+
+ROWS = pd.DataFrame(
+    {
+        "row": pd.Series([], dtype="int64"),
+        "path": pd.Series([], dtype="object"),
+        "shard": pd.Series([], dtype="int64"),
+    }
+)
+"""The rows of a shard, as far as the graph needs to know them."""
+
+
+def report_of(entry: store.Entry, resumed: bool) -> pd.DataFrame:
+    """Return a task's report on its shard."""
+    line = {
+        "shard": entry.shard,
+        "samples": entry.samples,
+        "failed": entry.failed,
+        "reduced": entry.reduced,
+        "completed": entry.completed,
+        "source_bytes": entry.source_bytes,
+        "stored_bytes": sum(size for size, _ in entry.objects.values()),
+        "resumed": resumed,
+        "reasons": json.dumps(entry.reasons),
+    }
+    return pd.DataFrame([line]).astype(REPORT.dtypes)

@@ -1,0 +1,64 @@
+"""The rows of a shard, and where their samples lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from daskimg import fetch, store
+from daskimg.plan import STAGED
+from daskimg.recipe import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from daskimg.plan import Brief, ShardRows
+
+
+def read_shard_rows(span: ShardRows, brief: Brief) -> pd.DataFrame:
+    """Return the manifest rows whose samples lie in a shard.
+
+    Columns: ``row``, ``path``, ``shard``; where their samples lie, as ``daskimg.plan.STAGED``;
+    where picture bytes are; and the cells that the recipe reads.
+    """
+    number, group = brief.group_of(span.shard)
+    columns = ["row", "path", *STAGED, *(stored for _, stored in brief.columns)]
+    if brief.bytes_column is not None:
+        columns += ["bytes_file", "bytes_group", "bytes_index"]
+    table = store.read_rows(fetch.open_folder(brief.url), span.first, span.stop, columns)
+    first, samples = (table[name].to_numpy() for name in STAGED[1:3])
+    start, stop = group.span(span.shard)
+    mine = (table[STAGED[0]].to_numpy() == number) & (samples > 0)
+    mine &= (first < stop) & (first + samples > start)
+    rows: pd.DataFrame = table.filter(pa.array(mine)).to_pandas()
+    rows["shard"] = span.shard
+    return rows
+
+
+class Planned(NamedTuple):
+    """A row, and what was planned of it: where its samples lie, and its picture's size."""
+
+    row: Row
+    first: int
+    samples: int
+    height: int
+    width: int
+
+    @property
+    def places(self) -> range:
+        """The row's samples, in its group."""
+        return range(self.first, self.first + self.samples)
+
+
+def planned_rows(rows: pd.DataFrame, brief: Brief) -> list[Planned]:
+    """Return rows as ``read_shard_rows`` gives them, one by one."""
+    names = [column for column, _ in brief.columns]
+    columns = (rows[stored].tolist() for _, stored in brief.columns)
+    cells = zip(*columns, strict=True) if names else iter([()] * len(rows))
+    facts = zip(*(rows[name].tolist() for name in STAGED[1:]), strict=True)
+    found = zip(rows["row"].tolist(), rows["path"].tolist(), cells, facts, strict=True)
+    return [
+        Planned(Row(number, path, dict(zip(names, own, strict=True))), *fact)
+        for number, path, own, fact in found
+    ]

@@ -1,0 +1,103 @@
+"""Some rows decoded before the build, so that a table that cannot work is refused early."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from daskimg.errors import SampleError
+from daskimg.plan import STAGED
+from daskimg.task._contents import read_contents
+from daskimg.task._rows import planned_rows
+from daskimg.task._samples import make_samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from daskimg.plan import Brief, Group, Plan
+    from daskimg.task._contents import Content
+    from daskimg.task._rows import Planned
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of decoding some rows before the build.
+
+    Attributes
+    ----------
+    tried, failed
+        Rows tried; rows that failed.
+    source_bytes
+        Bytes of those that worked.
+    first, message
+        The first resolved path, and the first failure's message, for advice.
+    reasons
+        Failures by reason.
+    """
+
+    tried: int
+    failed: int
+    source_bytes: int
+    first: str
+    message: str
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def try_rows(plan: Plan, *, thorough: bool) -> Trial:
+    """Fetch and decode a sample of the rows; nothing is written.
+
+    Parameters
+    ----------
+    plan
+        Its ``facts.sample`` are the rows.
+    thorough
+        Try them all; otherwise stop at the first that works, which is all a build asks.
+
+    Raises
+    ------
+    TransportError, TransformError
+        As a task would.
+    """
+    brief = plan.brief(run="")
+    rows = rows_to_try(plan)
+    tried = source_bytes = 0
+    message = ""
+    reasons: Counter[str] = Counter()
+    planned = planned_rows(rows, brief)
+    groups = rows[STAGED[0]].tolist()
+    for each, number, content in zip(planned, groups, read_contents(rows, brief), strict=True):
+        tried += 1
+        try:
+            source_bytes += _attempt(brief, brief.groups[number], each, content)
+        except SampleError as error:
+            reasons[error.reason] += 1
+            message = message or error.message
+            continue
+        if not thorough:
+            break
+    first = rows["path"].iloc[0]
+    return Trial(
+        tried=tried,
+        failed=reasons.total(),
+        source_bytes=source_bytes,
+        first=plan.manifest.resolve(first) if first else "(an empty cell)",
+        message=message,
+        reasons=dict(reasons.most_common()),
+    )
+
+
+def rows_to_try(plan: Plan) -> pd.DataFrame:
+    """Return the rows to be tried: those of the sample that give one."""
+    rows = plan.facts.sample.copy()
+    places = [plan.expansion.places(row, row + 1) for row in rows["row"].tolist()]
+    for i, name in enumerate(STAGED):
+        rows[name] = [each[i][0] for each in places]
+    return rows[rows[STAGED[2]] > 0]
+
+
+def _attempt(brief: Brief, group: Group, each: Planned, content: Content | SampleError) -> int:
+    if isinstance(content, SampleError):
+        raise content
+    make_samples(brief, group, each, content, range(min(1, each.samples)))
+    return len(content.picture)

@@ -1,0 +1,174 @@
+"""A shard, from rows to written bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from daskimg import fetch, store
+from daskimg.errors import SampleError, StoreError
+from daskimg.statistics import ChannelSums, channel_sums
+from daskimg.task._contents import read_contents
+from daskimg.task._lines import Lines
+from daskimg.task._reports import report_of
+from daskimg.task._rows import planned_rows
+from daskimg.task._samples import make_samples, write_entry_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from daskimg.decode import Source
+    from daskimg.plan import Brief
+    from daskimg.task._contents import Content
+    from daskimg.task._rows import Planned
+    from daskimg.transforms import Sample
+
+
+def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
+    """Build one shard and report on it in one line.
+
+    Idempotent: a retry overwrites the shard with the same bytes; a shard that is in the
+    ledger is left alone. Pixels stay here; only the report travels.
+
+    Parameters
+    ----------
+    rows
+        What ``read_shard_rows`` returned.
+    brief
+        What the run does.
+
+    Returns
+    -------
+    DataFrame
+        A line with the columns of ``REPORT``.
+
+    Raises
+    ------
+    TransportError
+        If a source or the store could not be reached: another try may work.
+    TransformError
+        If a transform raised: a bug, with its row named.
+    """
+    shard = int(rows["shard"].iloc[0])
+    folder = fetch.open_folder(brief.url)
+    entry = store.find_entry(folder, shard)
+    if entry and brief.retry and {"missing", "unreadable"} & set(entry.reasons):
+        entry = None  # the root has changed since: they may be there now
+    resumed = entry is not None
+    if entry is None:
+        entry = _Work(brief, shard).run(rows, folder)
+    return report_of(entry, resumed)
+
+
+class _Work:
+    """A shard being built: its buffers, and a line of the ledger for each sample."""
+
+    def __init__(self, brief: Brief, shard: int) -> None:
+        self._brief = brief
+        self._shard = shard
+        self._group = brief.group_of(shard)[1]
+        self._start, self._stop = self._group.span(shard)
+        count = self._stop - self._start
+        self._buffers = {
+            spec.name: store.ShardBuffer(spec, self._group.layout, count)
+            for spec in self._group.sharded
+        }
+        self._lines = Lines(self._group, self._start, count)
+
+    def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
+        planned = planned_rows(rows, self._brief)
+        self._check_rows(planned)
+        contents = read_contents(rows, self._brief)
+        for each, content in zip(planned, contents, strict=True):
+            self._build(each, content)
+        objects = self._put(folder)
+        entry = self._entry(objects)
+        self._check_run(folder)
+        store.write_entry(folder, entry, self._lines.table())
+        return entry
+
+    def _check_rows(self, planned: list[Planned]) -> None:
+        """Refuse rows that do not fill the shard, each slot once and in order."""
+        at = self._start
+        for each in planned:
+            places = self._places(each)
+            if places.start != at:
+                break
+            at = places.stop
+        if at != self._stop:
+            raise StoreError(f"shard {self._shard} was handed other rows than its own")
+
+    def _places(self, each: Planned) -> range:
+        return range(max(each.first, self._start), min(each.places.stop, self._stop))
+
+    def _build(self, each: Planned, content: Content | SampleError) -> None:
+        places = self._places(each)
+        if isinstance(content, SampleError):
+            self._lines.failed(places, each, content)
+            return
+        self._lines.source(places, each, content)
+        try:
+            parts = range(places.start - each.first, places.stop - each.first)
+            samples, source = make_samples(self._brief, self._group, each, content, parts)
+        except SampleError as error:
+            self._lines.failed(places, each, error)
+            return
+        for place, sample in zip(places, samples, strict=True):
+            self._fill(place, each, sample, source)
+
+    def _fill(self, place: int, each: Planned, sample: Sample, source: Source) -> None:
+        for spec in self._group.sharded:
+            slot = self._buffers[spec.name].slot(place - self._start)
+            write_entry_of(sample, spec, slot)
+        self._lines.made(place, each, sample, source)
+
+    def _put(self, folder: fetch.Folder) -> dict[str, tuple[int, str]]:
+        expected = dict(self._brief.expected)
+        objects = {}
+        index = self._shard - self._group.first_shard
+        for spec in self._group.sharded:
+            path = self._group.path(spec.name)
+            name = store.chunk_name(path, index, 1 + len(spec.shape))
+            content = self._buffers[spec.name].finish()
+            size, digest = store.stamp(content)
+            if expected.get(name, digest) != digest:
+                raise StoreError(
+                    f"{name} comes out otherwise than it was committed: its sources have changed "
+                    f"or are gone; bring them back, or build anew with --overwrite"
+                )
+            self._check_run(folder)
+            folder.put(name, content)
+            objects[name] = size, digest
+        return objects
+
+    def _check_run(self, folder: fetch.Folder) -> None:
+        """Keep a straggler of an overwritten run from writing into the new one's store."""
+        if store.read_plan(folder).run != self._brief.run:
+            raise StoreError(f"another run has taken over {folder.url}; this one writes no more")
+
+    def _entry(self, objects: dict[str, tuple[int, str]]) -> store.Entry:
+        reasons = Counter(reason for reason in self._lines.reason if reason)
+        failed = sum(reasons.values())
+        return store.Entry(
+            shard=self._shard,
+            samples=self._stop - self._start,
+            failed=failed,
+            reduced=self._lines.reduced,
+            completed=self._lines.completed,
+            source_bytes=sum(self._lines.source_bytes),
+            reasons=dict(sorted(reasons.items())),
+            objects=objects,
+            sums=self._sums(failed).to_json(),
+        )
+
+    def _sums(self, failed: int) -> ChannelSums:
+        """Return the sums of the good samples: the failed ones' zeros add only to the count."""
+        chunks = self._buffers["image"].chunks()
+        total = None
+        for chunk in chunks:
+            sums = channel_sums(chunk, compiled=self._brief.compiled)
+            total = sums if total is None else total + sums
+        assert total is not None
+        height, width, _ = self._group.arrays[0].shape
+        return replace(total, count=total.count - failed * height * width)

@@ -20,7 +20,6 @@ from daskimg.transforms import (
     Sample,
     Spec,
     Target,
-    _people,
     apply_affine,
 )
 
@@ -57,7 +56,6 @@ def test_randomness_depends_on_seed_row_and_part_only(transform):
 def test_every_random_transform_has_a_stream_of_its_own():
     assert len(set(STREAMS.values())) == len(STREAMS)
     assert all(0 < stream < 1000 for stream in STREAMS.values())
-    assert STREAMS["person-crop"] == _people._STREAM
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -156,7 +156,7 @@ class _Work:
             failed=failed,
             reduced=self._lines.reduced,
             completed=self._lines.completed,
-            source_bytes=sum(self._lines.source_bytes),
+            source_bytes=self._lines.read_bytes,
             reasons=dict(sorted(reasons.items())),
             objects=objects,
             sums=self._sums(failed).to_json(),

@@ -60,7 +60,7 @@ def test_a_large_picture_is_decoded_once_if_there_is_memory(
     times = [path.endswith("large.png") for path in decoded].count(True)
     assert shards == 13
     assert times == (13 if spare == 0 else 1)
-    assert _samples._KEPT._found is None, "the last picture is still in memory"
+    assert _samples._PICTURES._found is None, "the last picture is still in memory"
     samples = daskimg.open_store(str(tmp_path / "o"))
     exact = np.asarray(Image.open(folder / "large.png"))
     mine = samples.array("row") == 1

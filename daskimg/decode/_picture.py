@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _METHODS = {method.name.lower(): method for method in Image.Resampling}
 _DTYPES = ("uint8", "uint16", "float32")
+_BAND = 1 << 22  # pixels that are copied at once
 _ROUNDING = 1e-9  # of a length: how far outside the picture a box may be by rounding alone
 
 
@@ -229,8 +230,7 @@ class Picture:
         if self._scale > 1:
             raise ValueError(f"{self!r} has no pixels of its own size; use resized")
         if isinstance(self._pixels, Image.Image):
-            pixels = np.asarray(self._pixels)
-            self._pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
+            self._pixels = _as_array(self._pixels)
         return self._pixels
 
     def _inside(self, box: Box | None) -> Box | None:
@@ -245,6 +245,19 @@ class Picture:
             _snapped(right, self.width) / scale + across,
             _snapped(bottom, self.height) / scale + down,
         )
+
+
+def _as_array(image: Image.Image) -> NDArray[Any]:
+    """Return a picture's pixels, (height, width, channel), by bands: Pillow's way takes thrice."""
+    band = max(1, _BAND // max(1, image.width))
+    first = np.asarray(image.crop((0, 0, image.width, min(band, image.height))))
+    if band >= image.height:
+        return first if first.ndim == 3 else first[:, :, None]
+    pixels = np.empty((image.height, *first.shape[1:]), first.dtype)
+    for top in range(0, image.height, band):
+        bottom = min(top + band, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 def _snapped(edge: float, length: int) -> float:

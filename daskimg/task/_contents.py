@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from daskimg import fetch
 from daskimg.errors import SampleError
 from daskimg.manifest import read_pictures
+from daskimg.store import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from daskimg.plan import Brief
 
 
-class Content(NamedTuple):
+@dataclass(frozen=True)
+class Content:
     """What a row points at.
 
     Attributes
@@ -32,6 +36,11 @@ class Content(NamedTuple):
     picture: bytes
     files: dict[str, bytes]
     extension: str
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the picture's file."""
+        return content_hash(self.picture)
 
 
 def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | SampleError]:

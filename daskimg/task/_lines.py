@@ -44,12 +44,11 @@ class Lines:
 
     def source(self, places: range, each: Planned, content: Content) -> None:
         """Note the file that was read."""
-        digest = store.content_hash(content.picture)
         self.read_bytes += len(content.picture)
         if content.extension and places.start == each.first:
             self.completed += 1
         for place in places:
-            self.source_sha256[place - self._samples.start] = digest
+            self.source_sha256[place - self._samples.start] = content.digest
             self.source_bytes[place - self._samples.start] = len(content.picture)
 
     def failed(self, places: range, each: Planned, error: SampleError) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from daskimg.errors import SampleError, TransformError
-from daskimg.store import content_hash
 from daskimg.targets import finished
+from daskimg.task._kept import Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from daskimg.decode import Picture, Source
@@ -26,41 +23,8 @@ _LARGE = 1 << 24  # pixels from which a picture is rather kept than decoded once
 _HELD = 4  # bytes a pixel that a decoded picture takes
 
 
-class _Kept:
-    """The last large picture that reaches into several shards: decoded once a process.
-
-    Its shards are neighbours, and are worked on at about the same time. Threads that want the
-    same picture wait for it; those that want another do not come here often. It goes when all
-    its parts were asked for, or another comes.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._key: object = None
-        self._found: tuple[Picture, Source] | None = None
-        self._left = 0
-
-    def get(
-        self,
-        key: object,
-        decoded: Callable[[], tuple[Picture, Source]],
-        parts: int,
-        total: int,
-    ) -> tuple[Picture, Source]:
-        """Return the picture, of which ``parts`` of ``total`` samples will be made."""
-        with self._lock:
-            found = self._found if key == self._key else None
-            if found is None:
-                self._key = self._found = None  # before the next one takes its own memory
-                found = decoded()
-                self._key, self._found, self._left = key, found, total
-            self._left -= parts
-            if self._left <= 0:
-                self._key = self._found = None
-            return found
-
-
-_KEPT = _Kept()
+_PICTURES: Kept[tuple[Picture, Source]] = Kept()
+"""Decoded pictures that reach into several shards."""
 
 
 def make_samples(
@@ -93,10 +57,12 @@ def _decoded(
         return group.recipe.decoded(content.picture, each.row)
 
     pixels = each.height * each.width
-    if len(parts) == each.samples or not _LARGE <= pixels <= brief.spare // _HELD:
+    # Over the limit it is read by windows, and those are one thread's.
+    most = min(brief.spare // _HELD, group.recipe.decode.max_pixels)
+    if len(parts) == each.samples or not _LARGE <= pixels <= most:
         return decoded()
-    key = content_hash(content.picture), group.recipe
-    return _KEPT.get(key, decoded, len(parts), each.samples)
+    key = content.digest, group.recipe
+    return _PICTURES.get(key, decoded, len(parts), each.samples)
 
 
 def _check_size(each: Planned, source: Source) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from daskimg.task._contents import Content
     from daskimg.task._rows import Planned
 
+_TOO_LARGE = 1 << 26  # pixels of a picture that is not decoded for a trial: its header was read
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -99,5 +101,7 @@ def rows_to_try(plan: Plan) -> pd.DataFrame:
 def _attempt(brief: Brief, group: Group, each: Planned, content: Content | SampleError) -> int:
     if isinstance(content, SampleError):
         raise content
+    if each.height * each.width > _TOO_LARGE:
+        return len(content.picture)
     make_samples(brief, group, each, content, range(min(1, each.samples)))
     return len(content.picture)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from daskimg import fetch, store
 from daskimg.errors import SampleError, StoreError
 from daskimg.statistics import ChannelSums, channel_sums
-from daskimg.task._contents import read_contents
+from daskimg.task._contents import Content, read_contents
+from daskimg.task._kept import Kept
 from daskimg.task._lines import Lines
 from daskimg.task._reports import report_of
 from daskimg.task._rows import planned_rows
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from daskimg.decode import Source
     from daskimg.plan import Brief
-    from daskimg.task._contents import Content
     from daskimg.task._rows import Planned
     from daskimg.transforms import Sample
 
@@ -61,6 +61,9 @@ def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
     return report_of(entry, resumed)
 
 
+_FILES: Kept[Content | SampleError] = Kept()
+
+
 class _Work:
     """A shard being built: its buffers, and a line of the ledger for each sample."""
 
@@ -79,9 +82,12 @@ class _Work:
     def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
         planned = planned_rows(rows, self._brief)
         self._check_rows(planned)
-        contents = read_contents(rows, self._brief)
-        for each, content in zip(planned, contents, strict=True):
-            self._build(each, content)
+        if len(planned) == 1 and planned[0].samples > len(self._places(planned[0])):
+            self._build(planned[0], self._shared_content(planned[0], rows))
+        else:
+            contents = read_contents(rows, self._brief)
+            for each, content in zip(planned, contents, strict=True):
+                self._build(each, content)
         objects = self._put(folder)
         entry = self._entry(objects)
         self._check_run(folder)
@@ -98,6 +104,15 @@ class _Work:
             at = places.stop
         if at != self._stop:
             raise StoreError(f"shard {self._shard} was handed other rows than its own")
+
+    def _shared_content(self, each: Planned, rows: pd.DataFrame) -> Content | SampleError:
+        """Return the file of a row that fills this shard, and others: read once a process."""
+
+        def read() -> Content | SampleError:
+            return next(read_contents(rows, self._brief))
+
+        key = self._brief.run, each.row.number
+        return _FILES.get(key, read, len(self._places(each)), each.samples)
 
     def _places(self, each: Planned) -> range:
         return range(max(each.first, self._start), min(each.places.stop, self._stop))

@@ -222,6 +222,12 @@ class Picture:
             pixels = Image.fromarray(np.ascontiguousarray(flat))
         return Picture(change(pixels), channels or self.channels)
 
+    def unpacked(self) -> Picture:
+        """Return the picture with its pixels as an array, before threads share it."""
+        if self._scale == 1:
+            self._held()
+        return self
+
     def _held(self) -> NDArray[Any]:
         """Return the pixels as an array of one channel or of all: not copied, not to be changed.
 

@@ -61,8 +61,13 @@ def _decoded(
     most = min(brief.spare // _HELD, group.recipe.decode.max_pixels)
     if len(parts) == each.samples or not _LARGE <= pixels <= most:
         return decoded()
+
+    def shared() -> tuple[Picture, Source]:
+        picture, source = decoded()
+        return picture.unpacked(), source
+
     key = content.digest, group.recipe
-    return _PICTURES.get(key, decoded, len(parts), each.samples)
+    return _PICTURES.get(key, shared, len(parts), each.samples)
 
 
 def _check_size(each: Planned, source: Source) -> None:

@@ -22,6 +22,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 if TYPE_CHECKING:
     from daskimg import recipes
     from daskimg.build import ClusterOptions, Report, build_store
+    from daskimg.contract import check_transform
     from daskimg.decode import Picture
     from daskimg.errors import (
         DaskimgError,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "build": ("ClusterOptions", "Report", "build_store"),
+    "contract": ("check_transform",),
     "decode": ("Picture",),
     "errors": (
         "DaskimgError",
@@ -98,8 +100,8 @@ _ROOMS = {
     "read": ("Batch", "Samples", "open_store", "splits_of"),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
-    "tiles": ("join_tiles",),
     "targets": ("Keypoints", "MaskFile"),
+    "tiles": ("join_tiles",),
     "transforms": (
         "Autocontrast",
         "CenterCrop",
@@ -108,16 +110,16 @@ _ROOMS = {
         "Fit",
         "Flip",
         "Grayscale",
+        "Heatmaps",
         "MinSize",
         "Mirror",
         "Modes",
         "NoiseFit",
         "NoiseFrames",
+        "PersonCrop",
         "PhotometricJitter",
         "RandomCrop",
         "RandomMirror",
-        "Heatmaps",
-        "PersonCrop",
         "Resize",
         "Rotate",
         "Sample",
@@ -184,6 +186,7 @@ __all__ = [
     "TransportError",
     "Verification",
     "build_store",
+    "check_transform",
     "draw_heatmaps",
     "gaussian_noise",
     "join_tiles",

@@ -74,9 +74,13 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
 @click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE")
 def recipe(name: str, size: tuple[int, int] | None, settings: tuple[str, ...]) -> int:
     """Print a recipe as TOML, to be changed and given to --recipe."""
-    from daskimg.recipes import adjusted, read_recipe
+    from daskimg.recipes import adjusted, read_recipe, recipe_text
 
-    click.echo(adjusted(read_recipe(name, size), settings).to_toml(), nl=False)
+    if size or settings or name.endswith(".toml"):
+        text = adjusted(read_recipe(name, size), settings).to_toml()
+    else:
+        text = recipe_text(name)
+    click.echo(text, nl=False)
     return 0
 
 

@@ -9,7 +9,7 @@ from daskimg.errors import OptionError
 
 DType = Literal["uint8", "uint16", "float32"]
 Codec = Literal["none", "lz4", "zstd"]
-Resampling = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Resampling = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area"]
 
 MAX_PIXELS = 178_956_970
 """Pixels above which Pillow refuses a picture by default: 2 * 1 GiB / 4 / 3."""

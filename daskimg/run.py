@@ -85,7 +85,11 @@ Exit status
 @click.command("run", epilog=_EPILOG, context_settings={"max_content_width": 99})
 @click.argument("manifest")
 @click.argument("store")
-@click.option("--source", metavar="KIND", help="csv, tsv, jsonl, parquet, folder or glob.")
+@click.option(
+    "--source",
+    metavar="KIND",
+    help="csv, tsv, jsonl, parquet, folder, glob, tiny-imagenet or mpii.",
+)
 @click.option("--path-column", metavar="C", help="Column of paths or of picture bytes.")
 @click.option(
     "--label", "labels", multiple=True, metavar="NAME[:KIND]",
@@ -111,7 +115,7 @@ Exit status
     "--limit", type=click.IntRange(1), metavar="N", help="Take the first N samples only."
 )
 @click.option("--recipe", default="resize", metavar="NAME|FILE.toml", show_default=True,
-              help="resize, center-crop, fit, or a TOML file.")  # fmt: skip
+              help="resize, center-crop, tiles, pose ... or a TOML file.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
               help="Change a field of a transform, or of `decode`. Repeatable.")  # fmt: skip
 @click.option("--size", type=Size(), help="Height and width of the output. Default 224.")

@@ -323,7 +323,7 @@ def test_no_geometry_may_follow_a_heatmap(step):
         pytest.param((HEATMAPS,), (), r"there are none; declare Keypoints\(\)", id="no target"),
         pytest.param(
             (HEATMAPS,),
-            MaskFile("m", name="keypoint").specs() + Keypoints().specs()[1:],
+            MaskFile("m", array="keypoint").specs() + Keypoints().specs()[1:],
             "needs the targets keypoint .points. and visible .joints., there are keypoint, vis",
             id="of another kind",
         ),

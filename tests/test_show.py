@@ -32,7 +32,7 @@ def test_it_counts_classes_and_ranges(text):
 
 def test_it_counts_modes_and_sizes(text):
     assert "pictures: 41, 0 grey and 41 in colour (RGB 41)" in text
-    assert "sizes (width x height): 40 different, width 48 to 60, median " in text
+    assert "sizes (width x height): 38 different, width 48 to 60, median " in text
     assert "        4  60 x 30" in text
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from daskimg.decode._area import area_mean
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -152,16 +154,25 @@ class Picture:
             It need not be whole.
         method
             How to resample; 8-bit pixels give Pillow's own bits. ``uint16`` is rounded and
-            clipped, ``float32`` may overshoot.
+            clipped, ``float32`` may overshoot. Pillow has no ``area``: the mean of what lies
+            under a pixel, see ``daskimg.decode._area``.
         """
         if (height, width) == (self.height, self.width) and box is None and self._scale == 1:
             return self
         size = width, height
         inside = self._inside(box)
+        if method == "area":
+            return self._averaged(height, width, inside)
         if isinstance(self._pixels, Image.Image):
             return Picture(self._pixels.resize(size, _METHODS[method], inside), self.channels)
         pixels = _resized_array(self._pixels, size, _METHODS[method], inside)
         return Picture(pixels, self.channels)
+
+    def _averaged(self, height: int, width: int, box: Box | None) -> Picture:
+        pixels = np.asarray(self._pixels)
+        pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
+        whole = (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0]))
+        return Picture(area_mean(pixels, height, width, box or whole), self.channels)
 
     def window(self, top: int, left: int, height: int, width: int) -> Picture:
         """Return a part of the picture, of whole pixels: a view, not a copy.

@@ -186,8 +186,6 @@ class Windows:
                 f"{height} x {width} at ({top}, {left}) is not in {self.height} x {self.width}"
             )
         covered = self._layout.covered(top, left, height, width)
-        if covered[2] * covered[3] > self.options.max_pixels:
-            limit = self.options.max_pixels
         if covered != self._covered:
             self._whole, self._covered = self._decoded(covered), covered
         top, left = top - covered[0], left - covered[1]
@@ -195,19 +193,14 @@ class Windows:
 
     def _decoded(self, covered: tuple[int, int, int, int]) -> NDArray[Any]:
         _, _, height, width = covered
-        if height * width > self._options.max_pixels:
-            limit = self._options.max_pixels
+        if height * width > self.options.max_pixels:
+            limit = self.options.max_pixels
             raise SampleError(
                 "pixels", f"a window of {width} x {height} pixels, over the limit of {limit}"
             )
         with contained:
-            part = self._layout.read(self._file, *covered)
-            content = self._tiff(part)
-        whole = decode(content, self.options)[0].array()
-        top, left = top - part.top, left - part.left
-        return whole[top : top + height, left : left + width].copy()
             content = self._tiff(self._layout.read(self._file, *covered))
-        return decode(content, self._options)[0].array()
+        return decode(content, self.options)[0].array()
 
     def _tiff(self, part: _Part) -> bytes:
         """Return a part as a file of its own: header, pieces, directory."""

@@ -40,11 +40,12 @@ def named_split(manifest: Manifest, split: Split | str | None) -> Split | None:
 
 
 def check_splits(recipe: Recipe, names: tuple[str, ...]) -> None:
-    """Refuse a recipe for a split that the table has not."""
+    """Refuse a recipe for a split that the table has not, if it has splits at all."""
     for name, _ in recipe.splits:
-        if name not in names:
-            there = ", ".join(filter(None, names)) or "none: say --split"
-            raise PlanError(f"the recipe has steps for split {name!r}; the splits are {there}")
+        if names != ("",) and name not in names:
+            raise PlanError(
+                f"the recipe has steps for split {name!r}; the splits are {', '.join(names)}"
+            )
 
 
 def expand(

@@ -195,6 +195,7 @@ class Plan:
             "labels": [label.to_json() for label in self.facts.labels],
             "columns": dict(self.facts.columns),
             "values": self.facts.values_digest,
+            "class words": self.manifest.class_words,
         }
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -209,6 +210,9 @@ class Plan:
         yield "bytes written", _megabytes(self.written_bytes)
         for mention in self.facts.mentions:
             yield "note", mention
+        if self.split is None and self.recipe.splits:
+            unused = ", ".join(name for name, _ in self.recipe.splits)
+            yield "note", f"the recipe's steps for {unused} are not used: there is no --split"
         yield "store", self.url
 
     def _expanded(self) -> Iterator[tuple[str, str]]:

@@ -163,6 +163,8 @@ def _attributes(
         "versions": _versions(brief),
         "commit": number,
     }
+    if stored.labels["class words"]:
+        found["class_words"] = stored.labels["class words"]
     if several:
         return {**found, "splits": {g.name: _facts(g, assembled) for g in brief.groups}}
     return {**found, **_facts(brief.groups[0], assembled)}

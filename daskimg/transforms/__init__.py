@@ -24,6 +24,7 @@ One element for a map, several for tiles or flips, none for a filter. It may hav
 
 Geometry is an affine: ``sample.affine`` maps a point (x, y) of the source, after EXIF
 orientation, to the output. Coordinates are continuous: pixel ``i`` covers ``[i, i + 1)``.
+``daskimg.check_transform`` holds a transform against all of this in its author's tests.
 """
 
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose

@@ -78,7 +78,7 @@ class RandomCrop:
         down, across = self.height / tall, self.width / wide
         step = np.array([[across, 0.0, -left * across], [0.0, down, -top * down]])
 
-        def cut(mask: NDArray[Any]) -> NDArray[Any]:
+        def cut(mask: NDArray[Any], _fill: int) -> NDArray[Any]:
             return self._scaled(Picture.from_array(mask), window, "nearest").array()
 
         return [moved(sample, self._scaled(sample.image, window, self.method), step, cut)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from daskimg.errors import OptionError
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose
+from daskimg.transforms._placed import at_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from daskimg.decode import Picture
     from daskimg.transforms._protocol import Sample, Spec, Target, TargetKind
 
-    Cut = Callable[[NDArray[Any]], NDArray[Any]]
+    MaskCut = Callable[[NDArray[Any], int], NDArray[Any]]
 
 FOLLOWING: frozenset[TargetKind] = frozenset({"mask", "points", "joints"})
 """Kinds of target that follow a geometry."""
@@ -28,19 +29,13 @@ ALL_KINDS: frozenset[TargetKind] = frozenset({"mask", "points", "joints", "heatm
 
 
 def sized(spec: Spec, height: int | None, width: int | None) -> Spec:
-    """Return a spec at another size, its masks with it."""
+    """Return a spec at another size, its masks with it; of no size where that is unknown."""
     if height is None or width is None:
-        return replace(spec, height=None, width=None)
-    targets = tuple(
-        replace(target, shape=(height, width, *target.shape[2:]))
-        if target.kind == "mask"
-        else target
-        for target in spec.targets
-    )
-    return replace(spec, height=height, width=width, targets=targets)
+        return replace(at_size(spec, 0, 0), height=None, width=None)
+    return at_size(spec, height, width)
 
 
-def moved(sample: Sample, image: Picture, step: NDArray[np.float64], cut: Cut) -> Sample:
+def moved(sample: Sample, image: Picture, step: NDArray[np.float64], cut: MaskCut) -> Sample:
     """Return the sample with another image, to which ``step`` maps the points of the present one.
 
     Parameters
@@ -48,7 +43,8 @@ def moved(sample: Sample, image: Picture, step: NDArray[np.float64], cut: Cut) -
     step
         (2, 3) affine.
     cut
-        Does to a mask, (height, width, channel), what was done to the image.
+        Does to a mask, (height, width, channel), what was done to the image; its second
+        argument is what the mask holds where it is padded.
     """
     targets = {
         name: target._replace(array=_followed(target, step, cut))
@@ -59,9 +55,9 @@ def moved(sample: Sample, image: Picture, step: NDArray[np.float64], cut: Cut) -
     return replace(sample, image=image, affine=affine, targets=targets)
 
 
-def _followed(target: Target, step: NDArray[np.float64], cut: Cut) -> NDArray[Any]:
+def _followed(target: Target, step: NDArray[np.float64], cut: MaskCut) -> NDArray[Any]:
     if target.kind == "mask":
-        return cut(target.array)
+        return cut(target.array, target.fill)
     return apply_affine(step, target.array) if target.kind == "points" else target.array
 
 

@@ -16,7 +16,7 @@ from daskimg.transforms._grid import Cut, centred_cuts
 from daskimg.transforms._moves import FOLLOWING, moved, need_bytes, sized, translation
 from daskimg.transforms._placed import Fit
 from daskimg.transforms._streams import STREAMS, part_within
-from daskimg.transforms._tiles import check_mask_fill, check_mask_room, check_size, cut_mask
+from daskimg.transforms._tiles import check_size, cut_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,15 +40,12 @@ class NoiseFrames:
         Of each tile, in pixels.
     mean, std
         Of the noise, in levels of 0..255, before it is rounded and clipped.
-    mask_fill
-        Value of a mask under the noise.
     """
 
     height: int
     width: int
     mean: float = 127.0
     std: float = 100.0
-    mask_fill: int = 0
 
     by_size: ClassVar[bool] = True
     carries: ClassVar[frozenset[TargetKind]] = FOLLOWING
@@ -57,12 +54,10 @@ class NoiseFrames:
         """Refuse empty tiles, and noise that is none."""
         check_size(self.height, self.width)
         quantile_table(self.mean, self.std)
-        check_mask_fill(self.mask_fill)
 
     def resolve(self, spec: Spec) -> list[Spec]:
         """Return the spec of each tile, or of one where the picture's size is not known."""
         need_bytes("noise-frames", spec, _WHY)
-        check_mask_room(self.mask_fill, spec)
         tile = sized(spec, self.height, self.width)
         if spec.height is None or spec.width is None:
             return [tile]
@@ -84,8 +79,8 @@ class NoiseFrames:
             image.write(canvas[rows, column.offset : column.offset + column.length])
             image = Picture.from_array(canvas)
 
-        def cut(mask: NDArray[Any]) -> NDArray[Any]:
-            return cut_mask(mask, row, column, (self.height, self.width), self.mask_fill)
+        def cut(mask: NDArray[Any], fill: int) -> NDArray[Any]:
+            return cut_mask(mask, row, column, (self.height, self.width), fill)
 
         step = translation(column.offset - column.start, row.offset - row.start)
         return moved(sample, image, step, cut)

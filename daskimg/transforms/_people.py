@@ -13,6 +13,7 @@ from daskimg.errors import OptionError, SampleError
 from daskimg.options import Resampling, one_of, whole
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose
 from daskimg.transforms._placed import at_size
+from daskimg.transforms._streams import STREAMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,6 @@ MPII_PAIRS = ((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13))
 """Which of MPII's joints are the right and the left of a pair: mirroring swaps them."""
 
 _HEIGHT = 200  # pixels of a person of scale 1, by MPII's definition
-_STREAM = 64  # of random numbers, and of no other transform
 _LEAST = 1  # pixels that a region must keep of the picture in each direction
 
 
@@ -143,7 +143,7 @@ class PersonCrop:
     def _margin(self, sample: Sample) -> float:
         if self.jitter is None:
             return self.margin
-        return float(sample.rng(_STREAM).uniform(*self.jitter))
+        return float(sample.rng(STREAMS["person-crop"]).uniform(*self.jitter))
 
     def _extended(self, box: _Box, times: float) -> _Box:
         tall, wide = times * (box.bottom - box.top), times * (box.right - box.left)

@@ -13,6 +13,7 @@ STREAMS = {
     "random-crop": 3,
     "random-mirror": 4,
     "photometric-jitter": 5,
+    "person-crop": 64,
 }
 """The stream of each random transform; part of what a recipe means, so never renumbered."""
 

@@ -39,9 +39,7 @@ class Tiles:
         ``shift``: one more tile ends at the picture's edge, overlapping its neighbour; a
         smaller picture gives none.
     fill
-        Colour of the padding, R, G, B of 0..255.
-    mask_fill
-        Value of a mask under the padding.
+        Colour of the padding, R, G, B of 0..255. A mask has its own.
     """
 
     height: int
@@ -49,7 +47,6 @@ class Tiles:
     stride: int | tuple[int, int] | None = None
     edge: Edge = "drop"
     fill: tuple[int, int, int] = (0, 0, 0)
-    mask_fill: int = 0
 
     by_size: ClassVar[bool] = True
     carries: ClassVar[frozenset[TargetKind]] = FOLLOWING
@@ -61,11 +58,9 @@ class Tiles:
         one_of("edge", self.edge, get_args(Edge))
         object.__setattr__(self, "fill", tuple(self.fill))
         colour("fill", self.fill)
-        check_mask_fill(self.mask_fill)
 
     def resolve(self, spec: Spec) -> list[Spec]:
         """Return the spec of each tile, or of one where the picture's size is not known."""
-        check_mask_room(self.mask_fill, spec)
         tile = sized(spec, self.height, self.width)
         if spec.height is None or spec.width is None:
             return [tile]
@@ -93,8 +88,8 @@ class Tiles:
             image.write(canvas[: row.length, : column.length])
             image = Picture.from_array(canvas)
 
-        def cut(mask: NDArray[Any]) -> NDArray[Any]:
-            return cut_mask(mask, row, column, (self.height, self.width), self.mask_fill)
+        def cut(mask: NDArray[Any], fill: int) -> NDArray[Any]:
+            return cut_mask(mask, row, column, (self.height, self.width), fill)
 
         return moved(sample, image, translation(-column.start, -row.start), cut)
 
@@ -125,21 +120,3 @@ def check_size(height: object, width: object) -> None:
     """Refuse an empty output."""
     for name, value in (("height", height), ("width", width)):
         whole(name, value, "try --size 128, or 128x96 for height x width")
-
-
-def check_mask_fill(fill: object) -> None:
-    """Refuse what no mask can hold."""
-    if not isinstance(fill, int) or isinstance(fill, bool) or fill < 0:
-        raise OptionError(f"mask_fill must be a whole number of at least 0, got {fill!r}; try 255")
-
-
-def check_mask_room(fill: int, spec: Spec) -> None:
-    """Refuse a fill that the masks of a spec cannot hold."""
-    for target in spec.targets:
-        dtype = np.dtype(target.dtype)
-        if target.kind == "mask" and dtype.kind in "iu" and fill > np.iinfo(dtype).max:
-            most = np.iinfo(dtype).max
-            raise OptionError(
-                f"mask_fill must be at most {most}, as {target.name} is of {target.dtype}, "
-                f"got {fill}; try {most}"
-            )

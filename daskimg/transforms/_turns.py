@@ -176,7 +176,7 @@ class SquareCrop:
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
 
-        def cut(mask: NDArray[Any]) -> NDArray[Any]:
+        def cut(mask: NDArray[Any], _fill: int) -> NDArray[Any]:
             return mask[top : top + side, left : left + side]
 
         image = sample.image.window(top, left, side, side)
@@ -200,7 +200,7 @@ def _paired(given: object) -> Pairs:
 def turned(sample: Sample, quarters: int, *, mirror: bool = False) -> Sample:
     """Return the sample mirrored left to right, if asked, then turned counter-clockwise."""
 
-    def cut(mask: NDArray[Any]) -> NDArray[Any]:
+    def cut(mask: NDArray[Any], _fill: int) -> NDArray[Any]:
         return np.rot90(mask[:, ::-1] if mirror else mask, quarters)
 
     height, width = sample.image.height, sample.image.width

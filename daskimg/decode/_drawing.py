@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PAPER, _INK, _FAINT, _EDGE = (255, 255, 255), (20, 20, 20), (105, 105, 105), (190, 190, 190)
 _TITLE, _HEADING, _NOTE, _CAPTION = 20, 17, 14, 12  # heights of letters in pixels
 _MARGIN, _GAP = 16, 10
+_ROOMY, _NUMBER = 200, 9  # pixels of a picture from which marks are numbered, and of a number
 _WORD = 32  # letters after which a path may be broken
 _FINE = 4  # marks are drawn so many times larger: Pillow's circles have no soft edge
 
@@ -69,29 +70,40 @@ def draw_points(
     filled : (point,)
         A disc; otherwise a ring, through which the picture is seen.
     colours : (point, 3)
-        Of each mark, inside a black line.
+        Of each mark, inside a black line. Its number is beside it, where there is room.
     """
     height, width = image.shape[:2]
     radius = max(3.0, min(height, width) / 48)
     overlay = Image.new("RGBA", (_FINE * width, _FINE * height))
     pen = ImageDraw.Draw(overlay)
-    for (x, y), full, colour in zip(points.tolist(), filled, colours.tolist(), strict=True):
-        if 0 <= x < width and 0 <= y < height:
-            _mark(pen, x, y, radius, tuple(colour), full=bool(full))
+    inside = [(0 <= x < width and 0 <= y < height) for x, y in points.tolist()]
+    seen = np.flatnonzero(inside).tolist()
+    if min(height, width) >= _ROOMY:
+        for i in seen:
+            _number(pen, points[i, 0] + radius + 2, points[i, 1], i)
+    for i in seen:
+        centre = points[i, 0], points[i, 1]
+        _mark(pen, centre, radius, tuple(colours[i].tolist()), full=bool(filled[i]))
     whole = Image.alpha_composite(Image.fromarray(image).convert("RGBA"), overlay.reduce(_FINE))
     return np.asarray(whole.convert("RGB"))
 
 
+def _number(pen: ImageDraw.ImageDraw, x: float, y: float, number: int) -> None:
+    place = _FINE * x, _FINE * (y - _NUMBER / 2)
+    font = _font(_FINE * _NUMBER)
+    pen.text(place, str(number), _PAPER, font, stroke_width=_FINE, stroke_fill=_INK)
+
+
 def _mark(
     pen: ImageDraw.ImageDraw,
-    x: float,
-    y: float,
+    centre: tuple[float, float],
     radius: float,
     colour: tuple[int, ...],
     *,
     full: bool,
 ) -> None:
     def circle(radius: float, line: float, ink: tuple[int, ...]) -> None:
+        x, y = centre
         box = [_FINE * each for each in (x - radius, y - radius, x + radius, y + radius)]
         pen.ellipse(box, ink if full else None, ink, round(_FINE * line))
 
@@ -104,9 +116,8 @@ def contact_sheet(title: str, strips: Sequence[Strip], width: int) -> NDArray[np
 
     Panels that do not fit beside each other go on below. Words that do not fit are broken.
     """
-    blocks = [_words(title, _TITLE, _INK, width - 2 * _MARGIN)]
-    for strip in strips:
-        blocks.append(_strip(strip, width - 2 * _MARGIN))
+    inner = width - 2 * _MARGIN
+    blocks = [_words(title, _TITLE, _INK, inner), *(_strip(strip, inner) for strip in strips)]
     gap = 2 * _MARGIN
     height = 2 * _MARGIN + sum(block.height for block in blocks) + gap * (len(blocks) - 1)
     return np.asarray(_stacked(blocks, width, height, gap, _MARGIN))
@@ -162,6 +173,8 @@ def _panel(panel: Panel) -> Image.Image:
     # A line around it: white pictures are to be seen on white paper.
     framed = Image.new("RGB", (image.width + 2, image.height + 2), _EDGE)
     framed.paste(image, (1, 1))
+    if not panel.caption:
+        return framed
     caption = _words(panel.caption, _CAPTION, _FAINT, max(framed.width, 8 * _CAPTION))
     blocks = [framed, caption]
     width = max(block.width for block in blocks)

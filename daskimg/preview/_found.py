@@ -91,13 +91,14 @@ def _split_name(head: Manifest, split: Split | str | None, number: int) -> str |
     rule = _rule(head, split)
     if rule is None:
         return None
-    if rule.column is None:
-        return rule.names[rule.assign(number, 1)[0]]
-    for cells in head.columns_pieces([rule.column]):
-        text = cells.columns[rule.column].slice(cells.rows - 1)
-    if rule.kind == "column" and not rule.names:
-        rule = rule.with_names(filter(None, text.to_pylist()))
-    return rule.names[rule.assign(number, 1, text)[0]]
+    text = None
+    if rule.column is not None:
+        for cells in head.columns_pieces([rule.column]):
+            text = cells.columns[rule.column].slice(cells.rows - 1)
+        if rule.kind == "column" and not rule.names and text is not None:
+            rule = rule.with_names(filter(None, text.to_pylist()))
+    (place,) = rule.assign(number, 1, text).tolist()
+    return str(rule.names[place])
 
 
 def _rule(head: Manifest, split: Split | str | None) -> Split | None:

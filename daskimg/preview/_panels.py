@@ -23,6 +23,7 @@ _CELLS = ((1, 384), (4, 256), (SHOWN, 160))
 """Up to so many samples beside each other are so many pixels high or wide each."""
 
 _GOLDEN = 0.618033988749895  # of a turn: hues of neighbours are far apart, however many
+_TINY = 1e-30  # what a range of levels is divided by, at least
 _EMPTY = 236  # grey of what cannot be shown
 
 
@@ -89,7 +90,7 @@ def _bytes(levels: NDArray[Any]) -> Colours:
     there = np.nan_to_num(levels.astype(np.float32), posinf=0, neginf=0)
     least, greatest = float(there.min()), float(there.max())
     if least < 0 or greatest > 1:
-        there = (there - least) / max(greatest - least, np.finfo(np.float32).tiny)
+        there = (there - least) / max(greatest - least, _TINY)
     return np.rint(255 * there).astype(np.uint8)
 
 
@@ -121,14 +122,14 @@ def mask_colours(mask: NDArray[Any]) -> Colours:
     if mask.shape[2] == 3:
         return _bytes(mask)
     values, places = np.unique(mask[:, :, 0], return_inverse=True)
-    return hues(values)[places.reshape(mask.shape[:2])]
+    return np.asarray(hues(values)[places.reshape(mask.shape[:2])])
 
 
 def hues(numbers: NDArray[Any]) -> Colours:
     """Return (number, 3) uint8: a strong colour for each number, always the same one."""
     turns = (np.asarray(numbers, np.float64) * _GOLDEN) % 1
     away = np.abs((6 * turns[:, None] + (3, 1, 5)) % 6 - 3)  # of red, green, blue: 0..3
-    return np.rint(255 * np.clip(away - 1, 0, 1)).astype(np.uint8)
+    return np.asarray(np.rint(255 * np.clip(away - 1, 0, 1)), np.uint8)
 
 
 def _with_joints(panel: Colours, sample: PreviewSample) -> Colours:
@@ -148,4 +149,4 @@ def _with_heat(panel: Colours, heatmap: NDArray[Any]) -> Colours:
     heat = np.clip(_nearest(heat[:, :, None], *panel.shape[:2]), 0, 1)
     dim = panel.mean(axis=2, keepdims=True) * 0.6
     glow = np.clip(3 * heat - (0, 1, 2), 0, 1) * 255  # from black by red and yellow to white
-    return np.rint(dim * (1 - heat) + glow * heat).astype(np.uint8)
+    return np.asarray(np.rint(dim * (1 - heat) + glow * heat), np.uint8)

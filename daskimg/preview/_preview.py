@@ -5,10 +5,12 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskimg.decode import Strip, contact_sheet, encode_png
 from daskimg.errors import OptionError, PlanError, TransformError
+from daskimg.fetch import is_url
 from daskimg.preview._found import find_row, refusal
 from daskimg.preview._panels import panels_of
 from daskimg.preview._views import PreviewStage, settings_of, stage_of
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 
     from daskimg.decode import Panel
     from daskimg.manifest import Manifest, Split
-    from daskimg.recipe import Recipe
     from daskimg.preview._found import Found
+    from daskimg.recipe import Recipe
 
-_WIDTHS = (640, 1408)  # of a sheet: for words; for eight tiles beside each other
-_MARGINS = 2 * 16 + 10
+_WIDTHS = (640, 1560)  # of a sheet, in pixels: for words; for eight panels beside each other
+_MARGINS, _BETWEEN, _MORE = 32, 12, 140
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,9 +75,19 @@ class Preview:
         strips = [self._strip(number) for number in range(len(self.stages))]
         if self.refused:
             strips.append(Strip("a run would refuse this recipe", (self.refused,), ()))
-        widest = max(sum(p.image.shape[1] + 12 for p in strip.panels) for strip in strips)
-        width = min(max(_WIDTHS[0], widest + _MARGINS), _WIDTHS[1])
-        return contact_sheet(self.title, strips, width)
+        widest = max(map(_width, strips))
+        return contact_sheet(self.title, strips, min(max(_WIDTHS[0], widest), _WIDTHS[1]))
+
+    def save(self, path: str | Path) -> None:
+        """Write the sheet as a PNG file, in place of one that is there.
+
+        Raises
+        ------
+        OptionError
+            If there can be no such file.
+        """
+        place = png_path(path)
+        place.write_bytes(encode_png(self.sheet()))
 
     def _strip(self, number: int) -> Strip:
         stage = self.stages[number]
@@ -89,6 +101,13 @@ class Preview:
         if self.refused:
             parts.append(f"<p>a run would refuse this recipe: {escape(self.refused)}</p>")
         return f"<div>{''.join(parts)}</div>"
+
+
+def _width(strip: Strip) -> int:
+    """Return how wide a sheet must be for a strip's panels to be beside each other."""
+    more = _MORE if strip.more else 0
+    panels = [int(panel.image.shape[1]) + _BETWEEN for panel in strip.panels]
+    return _MARGINS + more + sum(panels)
 
 
 def _html(strip: Strip) -> str:
@@ -139,8 +158,7 @@ def preview_row(
     TransformError
         If a step raised: the step, the row and the place in the recipe are named.
     """
-    if not isinstance(row, int) or isinstance(row, bool) or row < 0:
-        raise OptionError(f"row must be a whole number of at least 0, got {row!r}; try 0")
+    _check_row(row)
     found = find_row(manifest, recipe, row, split)
     refused = refusal(found.recipe)
     try:
@@ -151,6 +169,29 @@ def preview_row(
         raise
     shown = map(stage_of, stages, settings_of(found.recipe))
     return Preview(_title(manifest, found), tuple(shown), _text(refused))
+
+
+def png_path(path: str | Path) -> Path:
+    """Return where a sheet is to be written, or refuse a place where it cannot be.
+
+    Raises
+    ------
+    OptionError
+        If it is a URL, no PNG, or in no folder.
+    """
+    if is_url(str(path)):
+        raise OptionError(f"a sheet is written to a local file, got {path}; try preview.png")
+    place = Path(path)
+    if place.suffix.lower() != ".png":
+        raise OptionError(f"a sheet is a PNG, got {path}; try {place.with_suffix('.png')}")
+    if place.is_dir() or not place.parent.is_dir():
+        raise OptionError(f"there is no folder {place.parent} for {path}; make it first")
+    return place
+
+
+def _check_row(row: object) -> None:
+    if not isinstance(row, int) or isinstance(row, bool) or row < 0:
+        raise OptionError(f"row must be a whole number of at least 0, got {row!r}; try 0")
 
 
 def _title(manifest: Manifest, found: Found) -> str:

@@ -96,6 +96,8 @@ class PreviewStage:
         if len(self.samples) == 1 and not (first.affine == np.eye(2, 3)).all():
             yield f"from the source: {_affine(first.affine)}"
         for name, target in first.targets.items():
+            if target.kind == "joints" and _tells_of_points(target, first):
+                continue  # told with the points
             words = _target(target, first)
             yield f"{name}: {words}" + (" (the first sample's)" if len(self.samples) > 1 else "")
 
@@ -106,7 +108,7 @@ class PreviewStage:
         except SampleError as error:
             return f"not decoded as a whole ({error.message})"
         least, greatest = min(each.least for each in found), max(each.greatest for each in found)
-        mean = sum(each.total for each in found) / sum(each.count for each in found)
+        mean = sum(each.total for each in found) / sum(each.values for each in found)
         of = f" (of the first {SHOWN})" if self.more else ""
         return f"least {least:g}, mean {mean:.4g}, greatest {greatest:g}{of}"
 
@@ -114,7 +116,7 @@ class PreviewStage:
 class _Levels(NamedTuple):
     least: float
     total: float
-    count: int
+    values: int
     greatest: float
 
     @classmethod
@@ -207,6 +209,11 @@ def _joints(points: NDArray[Any], visible: NDArray[np.bool_], sample: PreviewSam
         "outside the picture": there & ~inside,
     }
     return ", ".join(f"{int(each.sum())} {name}" for name, each in counts.items() if each.any())
+
+
+def _tells_of_points(target: Target, sample: PreviewSample) -> bool:
+    points = [each.array for each in sample.targets.values() if each.kind == "points"]
+    return any(target.array.shape == array.shape[:1] for array in points)
 
 
 def visible_of(sample: PreviewSample, points: NDArray[Any]) -> NDArray[np.bool_]:

@@ -47,9 +47,10 @@ def find_row(manifest: Manifest, recipe: Recipe, number: int, split: Split | str
             f"the table has {facts.rows:,} rows, and no row {number}; "
             + (f"try 0 to {facts.rows - 1}" if facts.rows else f"{manifest.source} is empty")
         )
-    name = _split_name(head, split, number)
-    if name is None:
-        check_splits(recipe, ("",))
+    rule = _rule(head, split)
+    if rule is not None:
+        check_splits(recipe, rule.names or ("",))  # of a column the names are not looked for
+    name = None if rule is None else _split_name(head, rule, number)
     brief = _brief(manifest, recipe, facts)
     line = _last_line(head, facts)
     (planned,) = planned_rows(line, brief)
@@ -86,11 +87,8 @@ def _brief(manifest: Manifest, recipe: Recipe, facts: Facts) -> Brief:
     )
 
 
-def _split_name(head: Manifest, split: Split | str | None, number: int) -> str | None:
-    """Return the split of the last row; the names of the others are not looked for."""
-    rule = _rule(head, split)
-    if rule is None:
-        return None
+def _split_name(head: Manifest, rule: Split, number: int) -> str:
+    """Return the split of the last row."""
     text = None
     if rule.column is not None:
         for cells in head.columns_pieces([rule.column]):

@@ -118,18 +118,28 @@ def _with_masks(panel: Colours, sample: PreviewSample) -> Colours:
 
 
 def mask_colours(mask: NDArray[Any]) -> Colours:
-    """Return (height, width, 3) uint8: a colour for each value, or a colour mask's own."""
+    """Return (height, width, 3) uint8: a colour for each value, or a colour mask's own.
+
+    White is the greatest value of the dtype, by custom that of pixels to be left out.
+    """
     if mask.shape[2] == 3:
         return _bytes(mask)
     values, places = np.unique(mask[:, :, 0], return_inverse=True)
-    return np.asarray(hues(values)[places.reshape(mask.shape[:2])])
+    colours = hues(values)
+    if mask.dtype.kind in "iu":
+        colours[values == np.iinfo(mask.dtype).max] = 255
+    return np.asarray(colours[places.reshape(mask.shape[:2])])
 
 
 def hues(numbers: NDArray[Any]) -> Colours:
-    """Return (number, 3) uint8: a strong colour for each number, always the same one."""
-    turns = (np.asarray(numbers, np.float64) * _GOLDEN) % 1
-    away = np.abs((6 * turns[:, None] + (3, 1, 5)) % 6 - 3)  # of red, green, blue: 0..3
-    return np.asarray(np.rint(255 * np.clip(away - 1, 0, 1)), np.uint8)
+    """Return (number, 3) uint8: a strong colour for each number, always the same one.
+
+    After 13 of them hues come close to earlier ones, and are darker.
+    """
+    found = np.asarray(numbers, np.float64)[:, None]
+    away = np.abs((6 * _GOLDEN * found + (3, 1, 5)) % 6 - 3)  # of red, green, blue: 0..3
+    strength = np.where(found // 13 % 2, 0.6, 1.0)
+    return np.asarray(np.rint(255 * strength * np.clip(away - 1, 0, 1)), np.uint8)
 
 
 def _with_joints(panel: Colours, sample: PreviewSample) -> Colours:

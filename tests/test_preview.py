@@ -536,7 +536,7 @@ def test_the_command_knows_the_options_of_a_table_and_of_a_recipe(labels, tmp_pa
     ("arguments", "code", "words"),
     [
         (["a.png", "--row", "40"], run.REFUSED, "the table has 40 rows, and no row 40"),
-        (["a.jpg"], run.REFUSED, "a sheet is a PNG"),
+        (["a.jpg", "--row", "5"], run.REFUSED, "a sheet is a PNG"),  # before row 5 is read
         (["a.png", "--recipe", "center-corp"], run.REFUSED, "Did you mean center-crop"),
         (["a.png", "--row", "5"], run.TOO_MANY_FAILED, "format: .* at decode of row 5"),
         (["a.png", "--recipe", "buggy.toml"], run.STOPPED, r"Buggy \(step 2 of 2\) failed on"),

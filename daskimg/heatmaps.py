@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskimg.compiling import Rent
 from daskimg.errors import OptionError
 from daskimg.options import whole
 
@@ -24,6 +25,8 @@ Measured on one core of an AMD EPYC with AVX-512, numba 0.68 and NumPy 2.4: 1.1 
 numba and compile, against 4.9 us a heatmap of 64x64 in NumPy and 0.5 us in the kernel. That is
 250,000 heatmaps, or 15,000 pictures with 16 joints.
 """
+
+_MADE = Rent(COMPILE_PAYS)
 
 # The exponential of ``kernels.draw_gaussians``, number by number: it says why.
 _PER_LN2 = 1.4426950408889634
@@ -44,7 +47,7 @@ def draw_heatmaps(
     sigma: float = 2.0,
     radius: float = 3.0,
     out: NDArray[np.float32] | None = None,
-    compiled: bool = True,
+    compiled: bool | None = None,
 ) -> NDArray[np.float32]:
     """Return a heatmap of each joint: 1 at the joint, falling off as a Gaussian.
 
@@ -72,7 +75,8 @@ def draw_heatmaps(
     out
         Overwritten and returned, if given; of the shape of the result, C-contiguous.
     compiled
-        Whether numba draws, or NumPy: the same bits; see ``COMPILE_PAYS``.
+        Whether numba draws, or NumPy: the same bits. By default numba does once this process
+        has drawn ``COMPILE_PAYS`` values.
 
     Returns
     -------
@@ -96,7 +100,8 @@ def draw_heatmaps(
     _check_options(image_size, size, sigma, radius)
     centres = _centres(points, visible, image_size, size)
     out = _target((*centres.shape[:-2], *size, centres.shape[-2]), out)
-    draw = _compiled if compiled else _draw
+    worth = _MADE.worth(out.size) if compiled is None else compiled
+    draw = _compiled if worth else _draw
     # No two places on a heatmap are farther apart than its longer side.
     spread = float(sigma), float(min(radius * sigma, max(size)))
     if centres.ndim == 2:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskimg.compiling import Rent
 from daskimg.errors import OptionError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ Measured on one core of an AMD EPYC with AVX-512, numba 0.68 and NumPy 2.4: 0.4 
 numba and 0.6 s to compile, against 5.3 ns a value in NumPy and 0.35 ns in the kernel. That is
 4,000 pictures of 128x128x3.
 """
+
+_MADE = Rent(COMPILE_PAYS)
 
 QUANTILES = 1 << 16
 """Entries of a table: one for each half of a 32-bit word."""
@@ -52,7 +55,7 @@ def gaussian_noise(
     stream: int = 0,
     mean: float = 127.0,
     std: float = 100.0,
-    compiled: bool = True,
+    compiled: bool | None = None,
 ) -> None:
     """Fill an array with Gaussian noise, rounded to whole levels and clipped to 0..255.
 
@@ -75,7 +78,8 @@ def gaussian_noise(
     mean, std
         Of the distribution before it is rounded and clipped, in levels.
     compiled
-        Whether numba makes it, or NumPy: the same bits; see ``COMPILE_PAYS``.
+        Whether numba makes it, or NumPy: the same bits. By default numba does once this
+        process has made ``COMPILE_PAYS`` values.
 
     Raises
     ------
@@ -92,7 +96,8 @@ def gaussian_noise(
     _check_out(out)
     key = _whole("seed", seed, 64)
     counter = _whole("row", row, 32), _whole("part", part, 32), _whole("stream", stream, 32)
-    fill = _compiled if compiled else _fill
+    worth = _MADE.worth(out.size) if compiled is None else compiled
+    fill = _compiled if worth else _fill
     fill(out.reshape(-1), quantile_table(mean, std), key, *counter)
 
 

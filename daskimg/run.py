@@ -359,6 +359,8 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
                 traceback.print_exc()
             click.echo(f"daskimg: {error}", err=True)
             return exit_of(error)
+        except SystemExit as error:  # click's own: nobody reads what we print any more
+            return int(error.code or 0)
         except BaseException as error:  # also what a cluster says that was stopped in its tracks
             if "--debug" in (argv if argv is not None else sys.argv):
                 traceback.print_exc()

@@ -174,6 +174,9 @@ def _compared(
             raise content
         part = range(drawn.part, drawn.part + 1)
         (made,), _ = make_samples(brief, group, planned, content, part)
+        again = [np.empty(spec.shape, spec.dtype) for spec in group.sharded]
+        for spec, entry in zip(group.sharded, again, strict=True):
+            write_entry_of(made, spec, entry)
     except SampleError as error:
         if status != store.FAILED:
             yield f"{who} is ok in the store, and now fails: {error}"
@@ -181,12 +184,10 @@ def _compared(
     if status == store.FAILED:
         yield f"{who} failed in the store, and can be made now"
         return
-    for spec in group.sharded:
+    for spec, entry in zip(group.sharded, again, strict=True):
         stored = np.asarray(_array(committed, group.name, spec.name)[drawn.sample])
-        again = np.empty(spec.shape, spec.dtype)
-        write_entry_of(made, spec, again)
-        if not np.array_equal(stored, again):
-            yield f"{who}: {spec.name} differs in {int((stored != again).sum()):,} values"
+        if not np.array_equal(stored, entry):
+            yield f"{who}: {spec.name} differs in {int((stored != entry).sum()):,} values"
 
 
 def _brief(committed: store.Committed, root: str | None) -> Brief:

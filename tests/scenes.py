@@ -1,7 +1,10 @@
 """What several tests set up: pictures, tables, builds. No assertions here."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +89,22 @@ def daskimg_run(*arguments, **options):
         [sys.executable, "-m", "daskimg.run", *map(str, arguments)],
         capture_output=True, text=True, timeout=120, check=False, **options,
     )  # fmt: skip
+
+
+def start(script, *arguments):
+    """Run a Python script as a process group of its own, which can be killed whole."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
+    return subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def kill_when(process, condition):
+    """Kill a process group as soon as something has come true."""
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -292,6 +292,48 @@ def test_a_store_of_splits_is_resumed_repaired_and_relabelled(several, tmp_path,
         )
 
 
+SLOW = """
+import sys
+import daskimg
+from slow_resize import SlowFrames
+
+if __name__ == "__main__":
+    table, url, workers = sys.argv[1:4]
+    plan = daskimg.plan_store(
+        daskimg.read_manifest(table), url, daskimg.Recipe((SlowFrames(16, 16),), seed=4),
+        split="every:3", store=daskimg.StoreOptions(shard_samples=60, chunk_samples=20),
+        options=daskimg.RunOptions(max_failed=1),
+    )
+    options = daskimg.ClusterOptions(workers=int(workers), threads=1, dashboard=False)
+    print(daskimg.build_store(plan, cluster=options).outcome)
+"""
+
+
+def test_a_run_of_tiles_and_splits_is_killed_and_resumed(several, tmp_path, threads):
+    url, table, script = tmp_path / "o", tmp_path / "t.csv", tmp_path / "build.py"
+    several.to_csv(table, index=False)
+    script.write_text(SLOW)
+    recipe = Recipe((NoiseFrames(16, 16),), seed=4)
+    built(threads, several, tmp_path / "whole", recipe, split="every:3")
+    ledger = url / "daskimg/records/ledger"
+    done = {}
+    for workers, goal in ((2, 3), (1, 9)):
+        count = lambda goal=goal: len(list(ledger.glob("*.parquet"))) >= goal  # noqa: E731
+        scenes.kill_when(scenes.start(script, table, url, workers), count)
+        done = {p.name: p.stat().st_mtime_ns for p in ledger.glob("*.parquet")}
+        with pytest.raises(daskimg.StoreError, match="not finished"):
+            daskimg.splits_of(str(url))
+
+    output, errors = scenes.start(script, table, url, 2).communicate(timeout=100)
+
+    assert output.split() == ["committed"], errors
+    assert len(done) >= 9
+    assert {name: (ledger / name).stat().st_mtime_ns for name in done} == done
+    for split in ("train", "test"):
+        expected = digests(daskimg.open_store(str(tmp_path / "whole"), split))
+        assert digests(daskimg.open_store(str(url), split)) == expected
+
+
 def test_overwriting_a_store_of_splits_leaves_nothing_of_it(several, tmp_path, threads):
     url = tmp_path / "o"
     built(threads, several, url, Recipe((NoiseFrames(16, 16),)), split="every:4")

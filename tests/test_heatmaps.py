@@ -303,7 +303,7 @@ def test_what_cannot_be_drawn_into_is_refused(compiled, out):
 def test_a_few_heatmaps_do_not_import_numba():
     script = (
         "import sys, daskimg;"
-        "daskimg.draw_heatmaps([[1, 1]], [1], image_size=(8, 8), compiled=False);"
+        "daskimg.draw_heatmaps([[1, 1]], [1], image_size=(8, 8));"
         "assert 'numba' not in sys.modules"
     )
 

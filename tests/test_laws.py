@@ -4,8 +4,6 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -181,12 +179,7 @@ def slow_build(pictures, tmp_path):
     script.write_text(SLOW)
 
     def start(workers):
-        environment = {**os.environ, "PYTHONPATH": f"{scenes.ROOT / 'tests'}:{scenes.ROOT}"}
-        return subprocess.Popen(
-            [sys.executable, str(script), str(table), str(tmp_path / "a.zarr"), str(workers)],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )  # fmt: skip
+        return scenes.start(script, table, tmp_path / "a.zarr", workers)
 
     return start
 
@@ -199,14 +192,6 @@ def finished_shards(url):
     return {n: (path.stat().st_ino, path.stat().st_mtime_ns) for n, path in images.items()}
 
 
-def kill_when(process, condition):
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
 def test_a_run_killed_at_random_moments_is_resumed_with_other_workers(
     slow_build, tmp_path, expected
 ):
@@ -216,7 +201,7 @@ def test_a_run_killed_at_random_moments_is_resumed_with_other_workers(
     chance = random.Random(seed)
     goals = sorted(chance.sample(range(1, 19), 2))
     for workers, goal in zip((2, 1), goals, strict=True):
-        kill_when(slow_build(workers), lambda goal=goal: len(finished_shards(url)) >= goal)
+        scenes.kill_when(slow_build(workers), lambda goal=goal: len(finished_shards(url)) >= goal)
         done = finished_shards(url)
 
         assert not (url / "zarr.json").exists(), "a reader would find an unfinished store"

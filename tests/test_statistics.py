@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from daskimg import statistics
+from daskimg.compiling import Rent
 from daskimg.errors import OptionError
 from daskimg.statistics import ChannelSums, _normalization, _sums, channel_sums, normalize
 
@@ -29,7 +30,7 @@ FLOATING = st.sampled_from(["float32", "float16"])
 @pytest.fixture
 def compiled(monkeypatch):
     """Let every look-up be worth a compilation."""
-    monkeypatch.setattr(_normalization, "_LOOK_UPS", _normalization._Rent(0))
+    monkeypatch.setattr(_normalization, "_LOOK_UPS", Rent(0))
 
 
 def options_for(mode, channels):
@@ -212,9 +213,9 @@ def test_sums_of_unlike_pictures_do_not_add_up(other):
 def test_compiled_or_not_the_bits_are_the_same(images, mode, layout, dtype):
     settings_ = {**options_for(mode, images.shape[-1]), "layout": layout, "dtype": dtype}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_normalization, "_LOOK_UPS", _normalization._Rent(1 << 62))
+        patch.setattr(_normalization, "_LOOK_UPS", Rent(1 << 62))
         plain = normalize(images, **settings_)
-        patch.setattr(_normalization, "_LOOK_UPS", _normalization._Rent(0))
+        patch.setattr(_normalization, "_LOOK_UPS", Rent(0))
         fast = normalize(images, **settings_)
 
     assert plain.dtype == fast.dtype == dtype
@@ -315,7 +316,7 @@ def test_results_go_straight_into_out(apart):
 
 
 def test_renting_ends_when_the_rent_paid_is_the_price():
-    rent = _normalization._Rent(100)
+    rent = Rent(100)
 
     assert [rent.worth(40) for _ in range(4)] == [False, False, True, True]
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskimg import recipes
+from daskimg.compiling import Rent
 from daskimg.decode import Picture
 from daskimg.errors import OptionError
 from daskimg.noise import gaussian_noise
@@ -27,7 +28,6 @@ from daskimg.transforms import (
     apply_affine,
     resolve_chain,
 )
-from daskimg.transforms._noise import _Rent
 
 SPEC = Spec(None, None, 3, "uint8")
 quick = settings(max_examples=25, deadline=None)
@@ -211,11 +211,9 @@ def test_the_frame_is_the_noise_of_the_contract():
 
 def test_the_kernel_is_compiled_once_that_much_noise_was_drawn(monkeypatch):
     ways = []
-    monkeypatch.setattr("daskimg.transforms._noise._DRAWN", _Rent(1000))
-    monkeypatch.setattr(
-        "daskimg.transforms._noise.gaussian_noise",
-        lambda out, **options: ways.append(options["compiled"]),
-    )
+    monkeypatch.setattr("daskimg.noise._MADE", Rent(1000))
+    monkeypatch.setattr("daskimg.noise._fill", lambda *_: ways.append(False))
+    monkeypatch.setattr("daskimg.noise._compiled", lambda *_: ways.append(True))
 
     cut(NoiseFrames(10, 10), np.zeros((5, 50, 3), np.uint8))
 

@@ -1,6 +1,5 @@
 """Windows of a TIFF: the same bits as of the whole, from no more than the tiles they touch."""
 
-import struct
 from io import BytesIO
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
+from tiffs import assembled, saved, tiled
 
 from daskimg.decode import decode, open_windows
 from daskimg.errors import SampleError
@@ -25,52 +25,6 @@ def photograph(mode, height=HEIGHT, width=WIDTH):
         return Image.fromarray(((x * 97 + y * 1031) % 65536).astype(np.uint16))
     bands = [(x * 3 + y) % 256, (x + y * 5) % 256, (x * y) % 256]
     return Image.fromarray(np.stack(bands, 2).astype(np.uint8)).convert(mode)
-
-
-def saved(image, **options):
-    file = BytesIO()
-    image.save(file, "TIFF", **options)
-    return file.getvalue()
-
-
-def tiled(image, tall, wide, compression="raw"):
-    """A tiled TIFF, which Pillow reads but does not write: Pillow compresses each tile."""
-    tiles, tags = [], {}
-    for top in range(0, image.height, tall):
-        for left in range(0, image.width, wide):
-            content = saved(
-                image.crop((left, top, left + wide, top + tall)), compression=compression
-            )
-            tags = Image.open(BytesIO(content)).tag_v2
-            (start,), (count,) = tags[273], tags[279]  # one strip
-            tiles.append(content[start : start + count])
-    kept = {tag: tags[tag] for tag in (258, 259, 262, 277, 284, 317, 320, 338, 530) if tag in tags}
-    return assembled(image.height, image.width, tall, wide, kept, tiles, tags.get(347, b""))
-
-
-def assembled(height, width, tall, wide, tags, tiles, tables=b""):
-    """A TIFF of these tiles."""
-    places = np.cumsum([8, *map(len, tiles)])
-    fields = {tag: numbers("H", value) for tag, value in tags.items()}
-    fields |= {256: numbers("I", width), 257: numbers("I", height)}
-    fields |= {322: numbers("I", wide), 323: numbers("I", tall)}
-    fields |= {324: numbers("I", tuple(places[:-1])), 325: numbers("I", tuple(map(len, tiles)))}
-    if tables:
-        fields[347] = 7, len(tables), tables
-    at = int(places[-1])
-    directory, rest = struct.pack("<H", len(fields)), b""
-    for tag, (kind, count, value) in sorted(fields.items()):
-        if len(value) > 4:
-            place = struct.pack("<I", at + 2 + 12 * len(fields) + 4 + len(rest))
-            rest, value = rest + value, place
-        directory += struct.pack("<HHI", tag, kind, count) + value.ljust(4, b"\0")
-    header = b"II" + struct.pack("<HI", 42, at)
-    return header + b"".join(tiles) + directory + bytes(4) + rest
-
-
-def numbers(letter, value):
-    values = value if isinstance(value, tuple) else (value,)
-    return {"H": 3, "I": 4}[letter], len(values), struct.pack(f"<{len(values)}{letter}", *values)
 
 
 class Counting(BytesIO):

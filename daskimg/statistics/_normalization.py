@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from daskimg.compiling import Rent
 from daskimg.errors import OptionError
 from daskimg.options import one_of
 from daskimg.statistics._sums import check_images, run_sums
@@ -88,24 +89,8 @@ def normalize(
     return out
 
 
-class _Rent:
-    """Rents until the rent paid is the price: never more than twice the best choice.
-
-    Readers normalise batch by batch, and nobody knows how many will come. Threads may lose
-    a count; it decides only when to compile, and both ways give the same bits.
-    """
-
-    def __init__(self, price: int) -> None:
-        self._left = price
-
-    def worth(self, values: int) -> bool:
-        """Count ``values`` more, and tell whether so many have come that compiling pays."""
-        self._left -= values
-        return self._left < 0
-
-
 # As measured: 0.9 s to import numba and compile; NumPy's look-up costs 1.6 ns a value more.
-_LOOK_UPS = _Rent(600_000_000)
+_LOOK_UPS = Rent(600_000_000)
 
 
 def _fixed(

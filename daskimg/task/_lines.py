@@ -27,6 +27,7 @@ class Lines:
         self._samples = range(start, start + count)
         self.reduced = 0
         self.completed = 0
+        self.read_bytes = 0
         self.row = [0] * count
         self.part = [0] * count
         self.status = [store.PENDING] * count
@@ -44,6 +45,7 @@ class Lines:
     def source(self, places: range, each: Planned, content: Content) -> None:
         """Note the file that was read."""
         digest = store.content_hash(content.picture)
+        self.read_bytes += len(content.picture)
         if content.extension and places.start == each.first:
             self.completed += 1
         for place in places:

@@ -30,24 +30,33 @@ class _Kept:
     """The last large picture that reaches into several shards: decoded once a process.
 
     Its shards are neighbours, and are worked on at about the same time. Threads that want the
-    same picture wait for it; those that want another do not come here often.
+    same picture wait for it; those that want another do not come here often. It goes when all
+    its parts were asked for, or another comes.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._key: object = None
         self._found: tuple[Picture, Source] | None = None
+        self._left = 0
 
     def get(
-        self, key: object, decoded: Callable[[], tuple[Picture, Source]], *, last: bool
+        self,
+        key: object,
+        decoded: Callable[[], tuple[Picture, Source]],
+        parts: int,
+        total: int,
     ) -> tuple[Picture, Source]:
-        """Return the picture; ``last`` says that nobody is likely to ask again."""
+        """Return the picture, of which ``parts`` of ``total`` samples will be made."""
         with self._lock:
             found = self._found if key == self._key else None
             if found is None:
                 self._key = self._found = None  # before the next one takes its own memory
                 found = decoded()
-            self._key, self._found = (None, None) if last else (key, found)
+                self._key, self._found, self._left = key, found, total
+            self._left -= parts
+            if self._left <= 0:
+                self._key = self._found = None
             return found
 
 
@@ -87,7 +96,7 @@ def _decoded(
     if len(parts) == each.samples or not _LARGE <= pixels <= brief.spare // _HELD:
         return decoded()
     key = content_hash(content.picture), group.recipe
-    return _KEPT.get(key, decoded, last=parts.stop == each.samples)
+    return _KEPT.get(key, decoded, len(parts), each.samples)
 
 
 def _check_size(each: Planned, source: Source) -> None:

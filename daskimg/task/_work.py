@@ -118,10 +118,19 @@ class _Work:
             self._fill(place, each, sample, source)
 
     def _fill(self, place: int, each: Planned, sample: Sample, source: Source) -> None:
-        for spec in self._group.sharded:
-            slot = self._buffers[spec.name].slot(place - self._start)
-            write_entry_of(sample, spec, slot)
-        self._lines.made(place, each, sample, source)
+        slots = {
+            spec: self._buffers[spec.name].slot(place - self._start)
+            for spec in self._group.sharded
+        }
+        try:
+            for spec, slot in slots.items():
+                write_entry_of(sample, spec, slot)
+        except SampleError as error:  # pixels that are read when they are asked for
+            for slot in slots.values():
+                slot[...] = 0
+            self._lines.failed(range(place, place + 1), each, error)
+        else:
+            self._lines.made(place, each, sample, source)
 
     def _put(self, folder: fetch.Folder) -> dict[str, tuple[int, str]]:
         expected = dict(self._brief.expected)
@@ -156,7 +165,7 @@ class _Work:
             failed=failed,
             reduced=self._lines.reduced,
             completed=self._lines.completed,
-            source_bytes=sum(self._lines.source_bytes),
+            source_bytes=self._lines.read_bytes,
             reasons=dict(sorted(reasons.items())),
             objects=objects,
             sums=self._sums(failed).to_json(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from daskimg.decode import Picture
-from daskimg.noise import COMPILE_PAYS, gaussian_noise, quantile_table
+from daskimg.noise import gaussian_noise, quantile_table
 from daskimg.transforms._grid import Cut, centred_cuts
 from daskimg.transforms._moves import FOLLOWING, moved, need_bytes, sized, translation
 from daskimg.transforms._placed import Fit
@@ -146,25 +146,5 @@ def _noise(
         stream=STREAMS[stream],
         mean=step.mean,
         std=step.std,
-        compiled=_DRAWN.worth(canvas.size),
     )
     return canvas
-
-
-class _Rent:
-    """Rents until the rent paid is the price: never more than twice the best choice.
-
-    Nobody knows here how much noise a run will draw. Threads may lose a count; it decides
-    only when the kernel is compiled, and both ways give the same bits.
-    """
-
-    def __init__(self, price: int) -> None:
-        self._left = price
-
-    def worth(self, values: int) -> bool:
-        """Count ``values`` more, and tell whether so many were drawn that compiling pays."""
-        self._left -= values
-        return self._left < 0
-
-
-_DRAWN = _Rent(COMPILE_PAYS)

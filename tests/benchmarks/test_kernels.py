@@ -9,6 +9,7 @@ import numpy.testing as npt
 import pytest
 
 from daskimg import kernels
+from daskimg.compiling import Rent
 from daskimg.statistics import _normalization, channel_sums, normalize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -64,7 +65,7 @@ def test_sums_bound_read(benchmark, images):
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
 @pytest.mark.parametrize("mode", ["mean-std", "per-image"])
 def test_normalize(benchmark, images, mode, layout, dtype, monkeypatch):
-    monkeypatch.setattr(_normalization, "_LOOK_UPS", _normalization._Rent(0))
+    monkeypatch.setattr(_normalization, "_LOOK_UPS", Rent(0))
     chosen = {"mean": MEAN, "std": STD} if mode == "mean-std" else {"mode": mode}
     out = normalize(images, **chosen, layout=layout, dtype=dtype)
 
@@ -79,7 +80,7 @@ def test_normalize(benchmark, images, mode, layout, dtype, monkeypatch):
 @pytest.mark.benchmark(group="normalisation")
 @pytest.mark.parametrize("layout", ["hwc", "chw"])
 def test_normalize_without_numba(benchmark, images, layout, monkeypatch):
-    monkeypatch.setattr(_normalization, "_LOOK_UPS", _normalization._Rent(1 << 62))
+    monkeypatch.setattr(_normalization, "_LOOK_UPS", Rent(1 << 62))
     out = normalize(images, mean=MEAN, std=STD, layout=layout)
 
     def call():

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from daskimg.noise import gaussian_noise
     from daskimg.options import DecodeOptions, RunOptions, StoreOptions
     from daskimg.plan import Plan, plan_store
+    from daskimg.preview import Preview, preview_row
     from daskimg.read import Batch, Samples, open_store, splits_of
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
@@ -95,6 +96,7 @@ _ROOMS = {
     "noise": ("gaussian_noise",),
     "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
     "plan": ("Plan", "plan_store"),
+    "preview": ("Preview", "preview_row"),
     "read": ("Batch", "Samples", "open_store", "splits_of"),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
@@ -160,6 +162,7 @@ __all__ = [
     "Picture",
     "Plan",
     "PlanError",
+    "Preview",
     "RandomCrop",
     "RandomMirror",
     "Recipe",
@@ -190,6 +193,7 @@ __all__ = [
     "normalize",
     "open_store",
     "plan_store",
+    "preview_row",
     "read_manifest",
     "recipes",
     "splits_of",

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskimg.run import Size, call, command
+from daskimg.errors import SampleError
+from daskimg.run import (
+    COMMITTED,
+    TOO_MANY_FAILED,
+    Size,
+    call,
+    command,
+    manifest_of,
+    recipe_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +42,36 @@ def plan(**given: Any) -> int:
     assert command.callback is not None
     code: int = command.callback(**given, dry_run=True, quiet=False)
     return code
+
+
+_PREVIEW = {
+    "manifest", "source", "path_column", "labels", "classes", "unknown_classes", "key", "root",
+    "extensions", "split", "mask", "recipe", "settings", "size", "channels", "dtype", "seed",
+    "exact_decode", "max_pixels", "debug",
+}  # fmt: skip
+"""The options of a run that say what the table is, and what is done to a row of it."""
+
+
+@group.command("preview", params=[option for option in command.params if option.name in _PREVIEW])
+@click.argument("picture", metavar="OUT.png")
+@click.option("--row", type=click.IntRange(0), default=0, metavar="N", show_default=True,
+              help="Which row of the table, from 0.")  # fmt: skip
+def preview(picture: str, row: int, **given: Any) -> int:
+    """Draw what each step of a recipe makes of one row, and say it in words.
+
+    OUT.png is written anew. Exit 1 if the row's own files or cells are at fault.
+    """
+    from daskimg.preview import png_path, preview_row
+
+    png_path(picture)  # before anything is read
+    try:
+        found = preview_row(manifest_of(given), recipe_of(given), row=row, split=given["split"])
+    except SampleError as error:
+        click.echo(f"daskimg: {error}", err=True)
+        return TOO_MANY_FAILED
+    found.save(picture)
+    click.echo(found.text())
+    return COMMITTED
 
 
 @group.command("show")

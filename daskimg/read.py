@@ -9,6 +9,7 @@ import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError
+from daskimg.tiles import join_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +148,61 @@ class Samples:
         """A line for each failed sample: slot, row, key, path, reason and message."""
         failures: pd.DataFrame = self._committed.failures().to_pandas()
         return self._own(failures)
+
+    def join(self, row: int, *, fill: float = 0) -> NDArray[Any]:
+        """Return one row's picture, put together again from its tiles.
+
+        Parameters
+        ----------
+        row
+            Of the manifest.
+        fill
+            Value of pixels that no tile covers, as where ``Tiles`` dropped the rest at an edge.
+
+        Returns
+        -------
+        (height, width, channel) array
+            As large as the source, of the store's dtype; see ``daskimg.join_tiles``.
+
+        Raises
+        ------
+        OptionError
+            If there is no such row here, it has no samples, or they were not only cut out.
+        """
+        line = self._line_of(row)
+        first, stop = int(line["first_sample"]), int(line["first_sample"] + line["samples"])
+        return join_tiles(
+            np.asarray(self.image[first:stop]),
+            np.asarray(self._group["affine"][first:stop]),
+            height=int(line["source_height"]),
+            width=int(line["source_width"]),
+            fill=fill,
+        )
+
+    def _line_of(self, row: int) -> pd.Series[Any]:
+        """Return a row's line of the rows table, or refuse one that has no samples here."""
+        rows = store.read_plan(self._committed.folder).rows
+        if not 0 <= row < rows:
+            raise OptionError(
+                f"the table has {rows:,} rows, and no row {row}; try 0 to {rows - 1}"
+            )
+        line = self._committed.rows_at(np.array([row])).iloc[0]
+        if self.split is not None and line["split"] != self.split:
+            raise OptionError(
+                f"row {row} is of the split {line['split']}, and this is {self.split}; "
+                f"say open_store(url, {line['split']!r})"
+            )
+        if not line["samples"]:
+            raise OptionError(
+                f"row {row} gave no sample: a step left it out, or it is smaller than a tile; "
+                "samples.rows tells how many each row has"
+            )
+        if line["status"] != store.OK:
+            raise OptionError(
+                f"row {row} failed ({line['reason']}): there is nothing to join; "
+                "samples.failures tells why"
+            )
+        return line
 
     def _own(self, lines: pd.DataFrame) -> pd.DataFrame:
         if self.split is None:

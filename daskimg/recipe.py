@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -269,13 +270,19 @@ class Recipe:
         SampleError, TransformError
             As ``apply``; the error names the stage.
         """
-        image, source = self.decoded(content, row)
-        samples = self._started(image, source, row)
-        found = [Stage("decode", tuple(samples))]
+        return list(self._staged(content, row))
+
+    def _staged(self, content: bytes, row: Row) -> Iterator[Stage]:
+        with _placed("decode", row):
+            samples = self._started(*self.decoded(content, row), row)
+        yield Stage("decode", tuple(samples))
         for number, step in enumerate(self.transforms):
-            samples = self._stepped(number, samples, row, renumber=number < self._settled)
-            found.append(Stage(_name(step), tuple(samples)))
-        return found
+            with _placed(f"{short_name(step)} ({self._place(number)})", row):
+                samples = self._stepped(number, samples, row, renumber=number < self._settled)
+            yield Stage(short_name(step), tuple(samples))
+
+    def _place(self, number: int) -> str:
+        return f"step {number + 1} of {len(self.transforms)}"
 
     def _started(self, image: Picture, source: Source, row: Row) -> list[Sample]:
         targets: dict[str, Target] = {}
@@ -297,8 +304,7 @@ class Recipe:
         except SampleError:
             raise  # the step found the row's own fault
         except Exception as error:
-            place = f"step {number + 1} of {len(self.transforms)}"
-            raise _bug(step, row, error, place) from error
+            raise _bug(step, row, error, self._place(number)) from error
         if renumber:
             for part, sample in enumerate(made):
                 sample.part = part
@@ -439,6 +445,16 @@ def _chosen(samples: list[Sample], parts: range | None) -> list[Sample]:
     return samples if parts is None else samples[parts.start : parts.stop]
 
 
+@contextmanager
+def _placed(stage: str, row: Row) -> Iterator[None]:
+    """Have what is wrong with a row say at which stage it was found."""
+    try:
+        yield
+    except SampleError as error:
+        place = f"at {stage} of row {row.number} ({row.path})"
+        raise SampleError(error.reason, f"{error.message}; {place}") from error
+
+
 def _bug(step: Any, row: Row, error: Exception, place: str) -> TransformError:
     called = getattr(step, "__name__", type(step).__name__)
     said = f"{type(error).__name__}: {error}"
@@ -460,7 +476,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _named(step: Any) -> dict[str, Any]:
-    return {"name": _name(step), **_plain(step)}
+    return {"name": short_name(step), **_plain(step)}
 
 
 def _flattened(steps: Iterable[Any]) -> Iterator[Any]:
@@ -490,9 +506,10 @@ def _refuse_unknown(what: str, given: Mapping[str, Any], known: tuple[str, ...])
             raise OptionError(f"{what} has no field {name!r}; it has {', '.join(known)}")
 
 
-def _name(step: Any) -> str:
+def short_name(step: Any) -> str:
+    """Return what TOML calls a transform, a target or a decoder."""
     short = {kind: name for name, kind in (NAMED | TARGETS).items()}
-    return short.get(type(step)) or _address(type(step))
+    return short.get(type(step)) or _address(step)
 
 
 def _address(thing: Any) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from daskimg.build import ClusterOptions, Report, Standing, Tally
+    from daskimg.manifest import Manifest
     from daskimg.plan import Plan
     from daskimg.progress import Watcher
     from daskimg.recipe import Recipe
@@ -153,6 +154,40 @@ def command(**given: Any) -> int:
     return _Command(given).run()
 
 
+def manifest_of(given: dict[str, Any]) -> Manifest:
+    """Return the table that a command line names; other commands have these options, too."""
+    from daskimg.manifest import read_manifest
+
+    return read_manifest(
+        given["manifest"],
+        kind=given["source"],
+        path=given["path_column"],
+        labels=given["labels"],
+        classes=given["classes"],
+        unknown=given["unknown_classes"],
+        key=given["key"],
+        root=given["root"],
+        extensions=given["extensions"],
+    )
+
+
+def recipe_of(given: dict[str, Any]) -> Recipe:
+    """Return the recipe that a command line names, with what it changes."""
+    from daskimg.recipes import adjusted, masked, read_recipe
+
+    recipe = adjusted(read_recipe(given["recipe"], given["size"]), given["settings"])
+    if given["mask"]:
+        recipe = masked(recipe, given["mask"])
+    if given["seed"] is not None:
+        recipe = replace(recipe, seed=given["seed"])
+    decode = {name: given[name] for name in ("dtype", "max_pixels") if given[name] is not None}
+    if given["channels"]:
+        decode["channels"] = int(given["channels"])
+    if given["exact_decode"]:
+        decode["exact"] = True
+    return recipe.changed(**decode)
+
+
 class _Command:
     """One call of the command line."""
 
@@ -178,9 +213,9 @@ class _Command:
         standing = standing_of(given["store"], overwrite=given["overwrite"])
         options = self._store_options()
         plan = plan_store(
-            self._manifest(),
+            manifest_of(given),
             given["store"],
-            self._recipe(),
+            recipe_of(given),
             split=given["split"],
             limit=given["limit"],
             stored_rows=standing.stored.rows if standing.stored else None,
@@ -190,38 +225,6 @@ class _Command:
             return self._dry_run(plan, standing, cluster)
         self._announce(plan, standing)
         return self._build(plan, cluster)
-
-    def _manifest(self) -> Any:
-        from daskimg.manifest import read_manifest
-
-        given = self._given
-        return read_manifest(
-            given["manifest"],
-            kind=given["source"],
-            path=given["path_column"],
-            labels=given["labels"],
-            classes=given["classes"],
-            unknown=given["unknown_classes"],
-            key=given["key"],
-            root=given["root"],
-            extensions=given["extensions"],
-        )
-
-    def _recipe(self) -> Recipe:
-        from daskimg.recipes import adjusted, masked, read_recipe
-
-        given = self._given
-        recipe = adjusted(read_recipe(given["recipe"], given["size"]), given["settings"])
-        if given["mask"]:
-            recipe = masked(recipe, given["mask"])
-        if given["seed"] is not None:
-            recipe = replace(recipe, seed=given["seed"])
-        decode = {name: given[name] for name in ("dtype", "max_pixels") if given[name] is not None}
-        if given["channels"]:
-            decode["channels"] = int(given["channels"])
-        if given["exact_decode"]:
-            decode["exact"] = True
-        return recipe.changed(**decode)
 
     def _store_options(self) -> dict[str, Any]:
         from daskimg.options import RunOptions, StoreOptions
@@ -352,6 +355,8 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
             click.echo(f"daskimg: {error.format_message()}", err=True)
             return REFUSED
         except DaskimgError as error:
+            if "--debug" in (argv if argv is not None else sys.argv):
+                traceback.print_exc()
             click.echo(f"daskimg: {error}", err=True)
             return exit_of(error)
         except SystemExit as error:  # click's own: nobody reads what we print any more

@@ -108,6 +108,83 @@ def test_reading_needs_neither_dask_nor_a_decoder_nor_numba(samples):
     assert found.stdout == "[]\n"
 
 
+# -- joining the tiles of a row -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """A table of pictures in tiles; row 2 is smaller than a tile, row 3 is broken."""
+    folder = tmp_path_factory.mktemp("cut")
+    sizes = [(40, 50), (33, 16), (5, 5), (20, 20), (16, 47)]
+    names = [f"p{i}.png" for i in range(len(sizes))]
+    for i, name in enumerate(names):
+        scenes.picture(i, *sizes[i]).save(folder / name)
+    (folder / names[3]).write_bytes(b"no picture")
+    return scenes.table_of(folder, names)
+
+
+def tiled(table, url, client, recipe, split=None):
+    plan = daskimg.plan_store(
+        daskimg.read_manifest(table),
+        str(url),
+        recipe,
+        split=split,
+        options=daskimg.RunOptions(max_failed=1),
+    )
+    daskimg.build_store(plan, client=client)
+    return str(url)
+
+
+STEPS = {
+    "in noise": daskimg.NoiseFrames(16, 16),
+    "padded": daskimg.Tiles(16, 16, edge="pad"),
+    "overlapping": daskimg.Tiles(5, 5, 3, "pad"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=list(STEPS))
+def test_the_tiles_of_a_row_are_joined_to_its_picture(cut, tmp_path, threads, step):
+    url = tiled(cut, tmp_path / "a.zarr", threads, daskimg.Recipe((step,)))
+    samples = daskimg.open_store(url)
+
+    for row in (0, 1, 2, 4):
+        height, width = samples.rows.loc[row, ["source_height", "source_width"]].astype(int)
+        npt.assert_array_equal(samples.join(row), scenes.picture(row, height, width))
+
+
+def test_what_was_dropped_at_an_edge_is_filled(cut, tmp_path, threads):
+    url = tiled(cut, tmp_path / "a.zarr", threads, daskimg.recipes.tiles(16))
+
+    joined = daskimg.open_store(url).join(1, fill=9)
+
+    assert joined.shape == (33, 16, 3)
+    npt.assert_array_equal(joined[:32], np.asarray(scenes.picture(1, 33, 16))[:32])
+    assert (joined[32:] == 9).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (2, "row 2 gave no sample: .* smaller than a tile"),
+        (3, "row 3 failed .format.: there is nothing to join"),
+        (5, "the table has 5 rows, and no row 5; try 0 to 4"),
+        (-1, "no row -1"),
+        (4, "row 4 is of the split test, and this is train; say open_store.url, 'test'"),
+    ],
+)
+def test_a_row_without_tiles_is_not_joined(cut, tmp_path, threads, row, words):
+    table = cut.assign(part=["train"] * 4 + ["test"])
+    url = tiled(table, tmp_path / "a.zarr", threads, daskimg.recipes.tiles(16), "column:part")
+
+    with pytest.raises(daskimg.OptionError, match=words):
+        daskimg.open_store(url, "train").join(row)
+
+
+def test_scaled_pictures_are_not_joined(samples):
+    with pytest.raises(daskimg.OptionError, match="moved by whole pixels only"):
+        samples.join(0)
+
+
 def test_the_front_door_opens_to_every_name():
     assert daskimg.__all__ == sorted(daskimg.__all__)
     for name in daskimg.__all__:

@@ -5,6 +5,14 @@ Nothing here looks at a file's name. Of several frames or pages the first is tak
 """
 
 from daskimg.decode._beginnings import read_beginning
+from daskimg.decode._drawing import (
+    Panel,
+    Strip,
+    contact_sheet,
+    draw_points,
+    encode_png,
+    scaled_down,
+)
 from daskimg.decode._masks import decode_mask
 from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._picture import Picture
@@ -12,18 +20,24 @@ from daskimg.decode._sources import Source, decode, decoder_versions, read_heade
 from daskimg.decode._windows import Windows, decode_by_windows, open_windows
 
 __all__ = [
+    "Panel",
     "Picture",
     "Source",
+    "Strip",
     "Windows",
     "autocontrast",
+    "contact_sheet",
     "decode",
     "decode_by_windows",
     "decode_mask",
     "decoder_versions",
+    "draw_points",
+    "encode_png",
     "enhance",
     "equalize",
     "grey",
     "open_windows",
     "read_beginning",
     "read_header",
+    "scaled_down",
 ]

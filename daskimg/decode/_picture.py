@@ -105,6 +105,22 @@ class Picture:
         self.write(out)
         return out
 
+    @property
+    def scale(self) -> float:
+        """How many times fewer pixels were decoded on each side than there are: 1 is all."""
+        return self._scale
+
+    def pixels(self) -> NDArray[Any]:
+        """Return pixels to be looked at: (height, width, channel), read-only, rarely copied.
+
+        Those of ``array``. Of a picture that was decoded at a reduced scale each is repeated,
+        so that they fit the picture's own coordinates.
+        """
+        whole = self
+        if self._scale > 1:
+            whole = self.resized(self.height, self.width, method="nearest")
+        return np.broadcast_to(whole._held(), (self.height, self.width, self.channels))
+
     def write(self, out: NDArray[Any]) -> None:
         """Copy the pixels into ``out``: (height, width, channel) of the picture's own dtype.
 

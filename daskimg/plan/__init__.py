@@ -15,7 +15,8 @@ from daskimg.plan._layout import (
     arrays_of,
     choose_layout,
 )
-from daskimg.plan._plan import STAGED, Plan, plan_store
+from daskimg.plan._measure import check_splits
+from daskimg.plan._plan import STAGED, Plan, plan_store, stored_columns
 
 SCHEMA = 1
 """Number of the store format; raised when old readers would misread."""
@@ -36,8 +37,10 @@ __all__ = [
     "ShardRows",
     "Uniform",
     "arrays_of",
+    "check_splits",
     "choose_layout",
     "differences",
     "fingerprint",
     "plan_store",
+    "stored_columns",
 ]

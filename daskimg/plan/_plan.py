@@ -131,7 +131,7 @@ class Plan:
             rows=self.facts.rows,
             groups=self.groups,
             measured=self.expansion.measured,
-            columns=_stored_columns(self.recipe, self.facts),
+            columns=stored_columns(self.recipe, self.facts),
             labels=self.facts.labels,
             compiled=compiled,
             expected=tuple(sorted((expected or {}).items())),
@@ -340,8 +340,14 @@ def _uniform(rows: int, recipe: Recipe, limit: int | None) -> Uniform:
     return Uniform(rows, parts, min(rows * parts, limit or rows * parts))
 
 
-def _stored_columns(recipe: Recipe, facts: Facts) -> tuple[tuple[str, str], ...]:
-    """Return the columns that a recipe reads, each with its name in the rows table."""
+def stored_columns(recipe: Recipe, facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Return the columns that a recipe reads, each with its name in the rows table.
+
+    Raises
+    ------
+    PlanError
+        If the table has no such column.
+    """
     stored = {column.column: column.stored for column in facts.kept}
     for column in recipe.columns:
         if column not in stored:

@@ -1,0 +1,204 @@
+"""A recipe looked at stage by stage, on one row: in words, as a page, as a sheet of pictures."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daskimg.decode import Strip, contact_sheet, encode_png
+from daskimg.errors import OptionError, PlanError, TransformError
+from daskimg.fetch import is_url
+from daskimg.preview._found import find_row, refusal
+from daskimg.preview._panels import panels_of
+from daskimg.preview._views import PreviewStage, settings_of, stage_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from daskimg.decode import Panel
+    from daskimg.manifest import Manifest, Split
+    from daskimg.preview._found import Found
+    from daskimg.recipe import Recipe
+
+_WIDTHS = (640, 1560)  # of a sheet, in pixels: for words; for eight panels beside each other
+_MARGINS, _BETWEEN, _MORE = 32, 12, 140
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Preview:
+    """What each step of a recipe made of one row; shown as pictures in a notebook.
+
+    Attributes
+    ----------
+    title
+        Which row of which table.
+    stages
+        The decoded picture, then what each step made of it, in the recipe's order.
+    refused
+        Why a run would refuse the recipe, if it would.
+    """
+
+    title: str
+    stages: tuple[PreviewStage, ...]
+    refused: str | None = field(default=None)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the preview in words: a line for each stage, and what it made below."""
+        yield self.title
+        for number, stage in enumerate(self.stages):
+            yield f"{number}  {stage.settings}"
+            yield from (f"     {line}" for line in stage.lines())
+        if self.refused:
+            yield f"a run would refuse this recipe: {self.refused}"
+
+    def text(self) -> str:
+        """Return the preview in words."""
+        return "\n".join(self.lines())
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def sheet(self) -> NDArray[np.uint8]:
+        """Return one picture of all stages: (height, width, 3) uint8, read-only.
+
+        A line for each stage, of its first 8 samples. Small pictures are enlarged by a whole
+        number, so that pixels can be seen. Masks lie over them half transparent, 0 without a
+        colour. Visible joints are discs and hidden ones rings, each in a colour of its own.
+        Heatmaps are beside them: the greatest of all joints, over the picture in grey.
+        """
+        strips = [self._strip(number) for number in range(len(self.stages))]
+        if self.refused:
+            strips.append(Strip("a run would refuse this recipe", (self.refused,), ()))
+        widest = max(map(_width, strips))
+        return contact_sheet(self.title, strips, min(max(_WIDTHS[0], widest), _WIDTHS[1]))
+
+    def save(self, path: str | Path) -> None:
+        """Write the sheet as a PNG file, in place of one that is there.
+
+        Raises
+        ------
+        OptionError
+            If there can be no such file.
+        """
+        place = png_path(path)
+        place.write_bytes(encode_png(self.sheet()))
+
+    def _strip(self, number: int) -> Strip:
+        stage = self.stages[number]
+        more = f"+ {stage.more:,} more" if stage.more else ""
+        notes, panels = tuple(stage.lines()), tuple(panels_of(stage))
+        return Strip(f"{number}  {stage.settings}", notes, panels, more)
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><b>{escape(self.title)}</b></p>"]
+        parts += [_html(self._strip(number)) for number in range(len(self.stages))]
+        if self.refused:
+            parts.append(f"<p>a run would refuse this recipe: {escape(self.refused)}</p>")
+        return f"<div>{''.join(parts)}</div>"
+
+
+def _width(strip: Strip) -> int:
+    """Return how wide a sheet must be for a strip's panels to be beside each other."""
+    more = _MORE if strip.more else 0
+    panels = [int(panel.image.shape[1]) + _BETWEEN for panel in strip.panels]
+    return _MARGINS + more + sum(panels)
+
+
+def _html(strip: Strip) -> str:
+    words = "<br/>".join(map(escape, strip.notes))
+    panels = "".join(map(_figure, strip.panels))
+    more = f"<span>{escape(strip.more)}</span>" if strip.more else ""
+    return f"<p><b>{escape(strip.heading)}</b><br/>{words}</p><div>{panels}{more}</div>"
+
+
+def _figure(panel: Panel) -> str:
+    height, width, _ = panel.image.shape
+    source = b64encode(encode_png(panel.image)).decode()
+    caption = escape(panel.caption)
+    return (
+        "<figure style='display:inline-block;vertical-align:top;margin:0 8px 8px 0'>"
+        f"<img src='data:image/png;base64,{source}' width='{width}' height='{height}' "
+        f"alt='{caption}'/><figcaption><small>{caption}</small></figcaption></figure>"
+    )
+
+
+def preview_row(
+    manifest: Manifest, recipe: Recipe, *, row: int = 0, split: Split | str | None = None
+) -> Preview:
+    """Fetch and decode one row, and keep what each step of the recipe makes of it.
+
+    The table is read as far as that row, and of its files only that row's. Cells that the
+    recipe reads are of the types that the rows up to it have.
+
+    Parameters
+    ----------
+    manifest
+        The table; see ``read_manifest``.
+    recipe
+        What is done to each picture.
+    row
+        Which row, from 0.
+    split
+        How rows are split, as ``plan_store`` takes it: the row's split may have other steps.
+
+    Raises
+    ------
+    OptionError
+        If there is no such row.
+    PlanError, ManifestError
+        If recipe and table do not fit together.
+    SampleError
+        If the row's own files or cells are at fault: the stage is named.
+    TransformError
+        If a step raised: the step, the row and the place in the recipe are named.
+    """
+    _check_row(row)
+    found = find_row(manifest, recipe, row, split)
+    refused = refusal(found.recipe)
+    try:
+        stages = found.recipe.stages(found.content, found.row)
+    except TransformError as error:
+        if refused is not None:  # its reason is the better one
+            raise refused from error
+        raise
+    shown = map(stage_of, stages, settings_of(found.recipe))
+    return Preview(_title(manifest, found), tuple(shown), _text(refused))
+
+
+def png_path(path: str | Path) -> Path:
+    """Return where a sheet is to be written, or refuse a place where it cannot be.
+
+    Raises
+    ------
+    OptionError
+        If it is a URL, no PNG, or in no folder.
+    """
+    if is_url(str(path)):
+        raise OptionError(f"a sheet is written to a local file, got {path}; try preview.png")
+    place = Path(path)
+    if place.suffix.lower() != ".png":
+        raise OptionError(f"a sheet is a PNG, got {path}; try {place.with_suffix('.png')}")
+    if place.is_dir() or not place.parent.is_dir():
+        raise OptionError(f"there is no folder {place.parent} for {path}; make it first")
+    return place
+
+
+def _check_row(row: object) -> None:
+    if not isinstance(row, int) or isinstance(row, bool) or row < 0:
+        raise OptionError(f"row must be a whole number of at least 0, got {row!r}; try 0")
+
+
+def _title(manifest: Manifest, found: Found) -> str:
+    split = f", split {found.split}" if found.split else ""
+    path = f": {found.row.path}" if found.row.path else ""
+    return f"row {found.row.number:,} of {manifest.source}{split}{path}"
+
+
+def _text(refused: PlanError | None) -> str | None:
+    return None if refused is None else str(refused)

@@ -458,6 +458,7 @@ def _placed(stage: str, row: Row) -> Iterator[None]:
 def _bug(step: Any, row: Row, error: Exception, place: str) -> TransformError:
     called = getattr(step, "__name__", type(step).__name__)
     said = f"{type(error).__name__}: {error}"
+    said = ", ".join([said, *getattr(error, "__notes__", ())])  # where in its branches it was
     return TransformError(f"{called} ({place})", row.number, row.path, said)
 
 

@@ -80,7 +80,11 @@ class Concatenate:
         made: list[Sample] = []
         for i, branch in enumerate(self.branches, start=1):
             own = replace(sample, part=part_within(sample.part, i), targets=dict(sample.targets))
-            made += _through(branch, own)
+            try:
+                made += _through(branch, own)
+            except Exception as error:
+                error.add_note(f"in branch {i} of {len(self.branches)}")
+                raise
         return made
 
     def _steps(self) -> Iterator[Transform]:
@@ -89,8 +93,12 @@ class Concatenate:
 
 def _through(branch: tuple[Transform, ...], start: Sample) -> list[Sample]:
     samples = [start]
-    for step in branch:
-        made = [one for sample in samples for one in step(sample)]
+    for number, step in enumerate(branch, start=1):
+        try:
+            made = [one for sample in samples for one in step(sample)]
+        except Exception as error:
+            error.add_note(f"in {type(step).__name__}, step {number} of {len(branch)}")
+            raise
         # Numbered for the random steps that follow; the recipe numbers them for good.
         samples = [replace(one, part=part_within(start.part, i)) for i, one in enumerate(made)]
     return samples

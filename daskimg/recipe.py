@@ -24,6 +24,7 @@ from daskimg.targets import Keypoints, MaskFile
 from daskimg.transforms import (
     Autocontrast,
     CenterCrop,
+    Choose,
     Concatenate,
     Equalize,
     Fit,
@@ -78,6 +79,7 @@ NAMED: dict[str, type[Any]] = {
     "random-mirror": RandomMirror,
     "photometric-jitter": PhotometricJitter,
     "concatenate": Concatenate,
+    "choose": Choose,
     "person-crop": PersonCrop,
     "heatmaps": Heatmaps,
 }

@@ -28,7 +28,7 @@ orientation, to the output. Coordinates are continuous: pixel ``i`` covers ``[i,
 """
 
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose
-from daskimg.transforms._branches import Concatenate, nested_steps
+from daskimg.transforms._branches import Choose, Concatenate, nested_steps
 from daskimg.transforms._colours import Autocontrast, Equalize, Grayscale, PhotometricJitter
 from daskimg.transforms._crops import RandomCrop
 from daskimg.transforms._filters import GREY_MODES, MinSize, Modes
@@ -57,6 +57,7 @@ __all__ = [
     "STREAMS",
     "Autocontrast",
     "CenterCrop",
+    "Choose",
     "Concatenate",
     "Equalize",
     "Fit",

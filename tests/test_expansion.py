@@ -15,7 +15,7 @@ import daskimg
 from daskimg import PlanError, Recipe, Resize, run
 from daskimg.plan import Layout, Listed, Uniform
 from daskimg.plan._expansion import LINE
-from daskimg.transforms import MinSize, NoiseFit, NoiseFrames, Tiles
+from daskimg.transforms import MinSize, Modes, NoiseFit, NoiseFrames, Tiles
 
 SIZES = [(40, 50), (15, 80), (16, 16), (5, 5), (320, 320), (33, 16), (16, 47), (100, 30)]
 """Heights and widths: a row with 0 tiles of 16, with 1, with 400."""
@@ -381,6 +381,19 @@ def test_a_header_that_lies_is_one_failed_row(several, tmp_path, threads):
     assert sorted(set(good)) == [
         r for r, s in enumerate(SIZES * 3) if tiles_of(*s) and r not in (4, 10, 12)
     ]
+
+
+def test_a_filter_by_mode_reads_headers_beside_the_tables_own_sizes(tmp_path, threads):
+    names = ["a.png", "b.png"]
+    scenes.picture(0, 20, 20).save(tmp_path / "a.png")
+    scenes.picture(1, 20, 20).convert("L").save(tmp_path / "b.png")
+    table = scenes.table_of(tmp_path, names).assign(height=20, width=20)
+
+    built(threads, table, tmp_path / "o", Recipe((Modes(), Tiles(10, 10))))
+
+    samples = daskimg.open_store(str(tmp_path / "o"))
+    assert samples.rows["samples"].tolist() == [4, 0]
+    assert samples.status.tolist() == [1] * 4
 
 
 def test_a_picture_that_changes_after_the_plan_fails_its_own_slots_only(

@@ -17,8 +17,42 @@ if TYPE_CHECKING:
     from daskimg.transforms._protocol import Sample, Spec, TargetKind
 
 
+class _Branched:
+    """What transforms with branches are, by what their branches are."""
+
+    __slots__ = ()
+    carries: ClassVar[frozenset[TargetKind]] = ALL_KINDS  # each branch is asked by resolve
+
+    branches: tuple[tuple[Transform, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Refuse no branches, and what is no transform."""
+        object.__setattr__(self, "branches", _checked(self.branches))
+
+    @property
+    def by_size(self) -> bool:
+        """Whether the number of samples depends on the picture's size or mode."""
+        return any(getattr(step, "by_size", False) for step in self._steps())
+
+    @property
+    def by_mode(self) -> bool:
+        """Whether it depends on the mode."""
+        return any(getattr(step, "by_mode", False) for step in self._steps())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the manifest's columns that the branches read."""
+        return tuple(dict.fromkeys(self._columns()))
+
+    def _columns(self) -> Iterator[str]:
+        return (name for step in self._steps() for name in getattr(step, "columns", ()))
+
+    def _steps(self) -> Iterator[Transform]:
+        return (step for branch in self.branches for step in branch)
+
+
 @dataclass(frozen=True, slots=True)
-class Concatenate:
+class Concatenate(_Branched):
     """Give the samples of the first branch, then those of the second, and so on.
 
     ``Concatenate(((), (Mirror(),)))`` gives each picture and its mirrored copy, next to each
@@ -32,23 +66,6 @@ class Concatenate:
     """
 
     branches: tuple[tuple[Transform, ...], ...]
-
-    carries: ClassVar[frozenset[TargetKind]] = ALL_KINDS  # each branch is asked by resolve
-
-    def __post_init__(self) -> None:
-        """Refuse no branches, and what is no transform."""
-        object.__setattr__(self, "branches", _checked(self.branches))
-
-    @property
-    def by_size(self) -> bool:
-        """Whether the number of samples depends on the picture's size or mode."""
-        return any(getattr(step, "by_size", False) for step in self._steps())
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the manifest's columns that the branches read."""
-        names = (name for step in self._steps() for name in getattr(step, "columns", ()))
-        return tuple(dict.fromkeys(names))
 
     def least(self, height: int, width: int) -> tuple[int, int]:
         """Return the fewest pixels of a source that suffice for every branch."""
@@ -74,12 +91,9 @@ class Concatenate:
                 raise
         return made
 
-    def _steps(self) -> Iterator[Transform]:
-        return (step for branch in self.branches for step in branch)
-
 
 @dataclass(frozen=True, slots=True)
-class Choose:
+class Choose(_Branched):
     """Send each sample down one branch: that of the number in a column of its row.
 
     With a table that holds every row twice, ``copy`` 0 and then 1, ``Choose("copy", ((),
@@ -97,23 +111,9 @@ class Choose:
     column: str
     branches: tuple[tuple[Transform, ...], ...]
 
-    carries: ClassVar[frozenset[TargetKind]] = ALL_KINDS  # each branch is asked by resolve
-
-    def __post_init__(self) -> None:
-        """Refuse no branches, and what is no transform."""
-        object.__setattr__(self, "branches", _checked(self.branches))
-
-    @property
-    def by_size(self) -> bool:
-        """Whether the number of samples depends on the picture's size or mode."""
-        return any(getattr(step, "by_size", False) for branch in self.branches for step in branch)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the manifest's columns that the choice and the branches read."""
-        steps = (step for branch in self.branches for step in branch)
-        names = (name for step in steps for name in getattr(step, "columns", ()))
-        return tuple(dict.fromkeys((self.column, *names)))
+    def _columns(self) -> Iterator[str]:
+        yield self.column
+        yield from _Branched._columns(self)
 
     def resolve(self, spec: Spec) -> list[Spec]:
         """Return what every branch gives."""

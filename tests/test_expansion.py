@@ -360,6 +360,18 @@ def test_no_row_that_gives_a_sample_is_refused(several, tmp_path):
         planned(several.drop(index=10), tmp_path / "o", Recipe((Tiles(1000, 1000),)))
 
 
+def test_a_table_of_which_filters_leave_one_row_is_built(tmp_path, threads):
+    names = [f"{i}.png" for i in range(300)]  # of which a hundred are tried before the build
+    for i, name in enumerate(names):
+        scenes.picture(i, *((20, 40) if i == 233 else (5, 5))).save(tmp_path / name)
+    table = scenes.table_of(tmp_path, names)
+
+    plan, _ = built(threads, table, tmp_path / "o", Recipe((Tiles(16, 16),)))
+
+    assert 233 not in plan.facts.sample["row"].tolist()
+    assert daskimg.open_store(str(tmp_path / "o")).array("row").tolist() == [233, 233]
+
+
 # Headers
 
 

@@ -395,6 +395,33 @@ def test_a_header_that_lies_is_one_failed_row(several, tmp_path, threads):
     ]
 
 
+def test_a_table_declares_stored_sizes_also_of_pictures_on_their_side(tmp_path, threads):
+    names = ["side.png", "side.jpg", "up.png", "lie.png"]
+    for name in names:
+        stored = scenes.picture(1, 40, 50)
+        exif = stored.getexif()
+        exif[0x0112] = 6 if name.startswith("side") else 1
+        stored.save(tmp_path / name, exif=exif)
+    table = scenes.table_of(tmp_path, names).assign(height=40, width=50)
+    table.loc[3, ["height", "width"]] = 50, 40
+
+    built(threads, table, tmp_path / "square", Recipe((Tiles(16, 16),)), shard=5, chunk=5)
+    built(threads, table.iloc[:1], tmp_path / "wide", Recipe((Tiles(10, 20),)))
+
+    samples = daskimg.open_store(str(tmp_path / "square"))
+    with Image.open(tmp_path / "side.png") as picture:
+        upright = np.asarray(picture.transpose(Image.Transpose.ROTATE_270))
+    npt.assert_array_equal(samples.image[1], upright[:16, 16:32])
+    assert set(samples.failures["row"]) == {3}
+    assert daskimg.verify_store(str(tmp_path / "square"), rows=20).findings == ()
+    failures = daskimg.open_store(str(tmp_path / "wide")).failures
+    assert failures["message"].iloc[0] == (
+        "40 x 50 pixels once upright, which give 10 samples; stored on its side, as declared, "
+        "it gives 8: declare upright sizes"
+    )
+    assert len(failures) == 8
+
+
 def test_a_picture_that_changes_after_the_plan_fails_its_own_slots_only(
     several, tmp_path, threads
 ):

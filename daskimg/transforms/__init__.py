@@ -19,6 +19,8 @@ One element for a map, several for tiles or flips, none for a filter. It may hav
     The number of samples depends on the picture's height, width or mode. ``resolve`` is then
     asked twice: of a spec without them for one representative output, and, once the header
     has been read, of the real one for all outputs.
+``by_mode = True``
+    The same, and it does depend on the mode: columns of sizes in the table are not enough.
 ``columns``
     Names of the manifest's columns whose cells it finds in ``sample.cells``.
 

@@ -58,6 +58,11 @@ class Concatenate:
         return any(getattr(step, "by_size", False) for step in self._steps())
 
     @property
+    def by_mode(self) -> bool:
+        """Whether it depends on the mode."""
+        return any(getattr(step, "by_mode", False) for step in self._steps())
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the manifest's columns that the branches read."""
         names = (name for step in self._steps() for name in getattr(step, "columns", ()))

@@ -61,6 +61,7 @@ class Modes:
     drop: tuple[str, ...] = GREY_MODES
 
     by_size: ClassVar[bool] = True
+    by_mode: ClassVar[bool] = True
     carries: ClassVar[frozenset[TargetKind]] = ALL_KINDS
 
     def __post_init__(self) -> None:

@@ -29,8 +29,16 @@ _PICTURES: Kept[tuple[Picture, Source]] = Kept()
 
 def make_samples(
     brief: Brief, group: Group, each: Planned, content: Content, parts: range
-) -> tuple[list[Sample], Source]:
-    """Return some of a row's samples, checked to be what the recipe's ``resolve`` promised."""
+) -> tuple[list[Sample | SampleError], Source]:
+    """Return some of a row's samples, checked to be what the recipe's ``resolve`` promised.
+
+    Where one sample alone is at fault, its fault is in its place.
+
+    Raises
+    ------
+    SampleError
+        If they all are.
+    """
     recipe, row = group.recipe, each.row
     if content.files:
         row = replace(row, files=content.files)
@@ -41,13 +49,18 @@ def make_samples(
     if len(samples) != len(parts):
         raise _broken_promise(row, f"{len(samples)} samples, and promised {len(parts)}")
     for sample in samples:
-        for spec in group.arrays:
-            found = _made_of(sample, spec)
-            if found != (spec.shape, spec.dtype):
-                raise _broken_promise(
-                    row, f"{spec.name} of {found}, and promised {(spec.shape, spec.dtype)}"
-                )
+        if not isinstance(sample, SampleError):
+            _check_promise(group, sample, row)
     return samples, source
+
+
+def _check_promise(group: Group, sample: Sample, row: Row) -> None:
+    for spec in group.arrays:
+        found = _made_of(sample, spec)
+        if found != (spec.shape, spec.dtype):
+            raise _broken_promise(
+                row, f"{spec.name} of {found}, and promised {(spec.shape, spec.dtype)}"
+            )
 
 
 def _decoded(

@@ -106,5 +106,7 @@ def _attempt(brief: Brief, group: Group, each: Planned, content: Content | Sampl
         raise content
     if each.height * each.width > _TOO_LARGE:
         return len(content.picture)
-    make_samples(brief, group, each, content, range(min(1, each.samples)))
+    (made,), _ = make_samples(brief, group, each, content, range(1))
+    if isinstance(made, SampleError):
+        raise made
     return len(content.picture)

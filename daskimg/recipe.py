@@ -251,18 +251,34 @@ class Recipe:
             If a transform or the custom decoder raised: the row is named, and the run stops.
         """
         image, source = self.decoded(content, row)
-        return self.samples(image, source, row, parts), source
+        made: list[Sample] = []
+        for sample in self.samples(image, source, row, parts):
+            if isinstance(sample, SampleError):
+                raise sample
+            made.append(sample)
+        return made, source
 
     def samples(
         self, image: Picture, source: Source, row: Row, parts: range | None = None
-    ) -> list[Sample]:
-        """Return the finished samples of a decoded picture; see ``apply``."""
+    ) -> list[Sample | SampleError]:
+        """Return the finished samples of a decoded picture; see ``apply``.
+
+        Once their number is settled, each has its own faults: which others are made with it
+        depends on the shard.
+        """
         samples = self._started(image, source, row)
-        for number in range(len(self.transforms)):
-            if number == self._settled:
-                samples = _chosen(samples, parts)
-            samples = self._stepped(number, samples, row, renumber=number < self._settled)
-        return _chosen(samples, parts) if self._settled == len(self.transforms) else samples
+        for number in range(self._settled):
+            samples = self._stepped(number, samples, row, renumber=True)
+        return [made for sample in _chosen(samples, parts) for made in self._finished(sample, row)]
+
+    def _finished(self, sample: Sample, row: Row) -> list[Sample] | list[SampleError]:
+        samples = [sample]
+        try:
+            for number in range(self._settled, len(self.transforms)):
+                samples = self._stepped(number, samples, row, renumber=False)
+        except SampleError as error:
+            return [error]
+        return samples
 
     def stages(self, content: bytes, row: Row) -> list[Stage]:
         """Return every intermediate state of one picture, to be looked at.

@@ -174,6 +174,8 @@ def _compared(
             raise content
         part = range(drawn.part, drawn.part + 1)
         (made,), _ = make_samples(brief, group, planned, content, part)
+        if isinstance(made, SampleError):
+            raise made
         again = [np.empty(spec.shape, spec.dtype) for spec in group.sharded]
         for spec, entry in zip(group.sharded, again, strict=True):
             write_entry_of(made, spec, entry)

@@ -7,6 +7,7 @@ import numpy.testing as npt
 import pandas as pd
 import pytest
 import scenes
+import tiffs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,7 +16,7 @@ import daskimg
 from daskimg import PlanError, Recipe, Resize, run
 from daskimg.plan import Layout, Listed, Uniform
 from daskimg.plan._expansion import LINE
-from daskimg.transforms import MinSize, Modes, NoiseFit, NoiseFrames, Tiles
+from daskimg.transforms import Concatenate, MinSize, Modes, NoiseFit, NoiseFrames, Tiles
 
 SIZES = [(40, 50), (15, 80), (16, 16), (5, 5), (320, 320), (33, 16), (16, 47), (100, 30)]
 """Heights and widths: a row with 0 tiles of 16, with 1, with 400."""
@@ -360,6 +361,18 @@ def test_no_row_that_gives_a_sample_is_refused(several, tmp_path):
         planned(several.drop(index=10), tmp_path / "o", Recipe((Tiles(1000, 1000),)))
 
 
+def test_a_table_of_which_filters_leave_one_row_is_built(tmp_path, threads):
+    names = [f"{i}.png" for i in range(300)]  # of which a hundred are tried before the build
+    for i, name in enumerate(names):
+        scenes.picture(i, *((20, 40) if i == 233 else (5, 5))).save(tmp_path / name)
+    table = scenes.table_of(tmp_path, names)
+
+    plan, _ = built(threads, table, tmp_path / "o", Recipe((Tiles(16, 16),)))
+
+    assert 233 not in plan.facts.sample["row"].tolist()
+    assert daskimg.open_store(str(tmp_path / "o")).array("row").tolist() == [233, 233]
+
+
 # Headers
 
 
@@ -394,6 +407,79 @@ def test_a_filter_by_mode_reads_headers_beside_the_tables_own_sizes(tmp_path, th
     samples = daskimg.open_store(str(tmp_path / "o"))
     assert samples.rows["samples"].tolist() == [4, 0]
     assert samples.status.tolist() == [1] * 4
+
+
+def test_a_table_declares_stored_sizes_also_of_pictures_on_their_side(tmp_path, threads):
+    names = ["side.png", "side.jpg", "up.png", "lie.png"]
+    for name in names:
+        stored = scenes.picture(1, 40, 50)
+        exif = stored.getexif()
+        exif[0x0112] = 6 if name.startswith("side") else 1
+        stored.save(tmp_path / name, exif=exif)
+    table = scenes.table_of(tmp_path, names).assign(height=40, width=50)
+    table.loc[3, ["height", "width"]] = 50, 40
+
+    built(threads, table, tmp_path / "square", Recipe((Tiles(16, 16),)), shard=5, chunk=5)
+    built(threads, table.iloc[:1], tmp_path / "wide", Recipe((Tiles(10, 20),)))
+
+    samples = daskimg.open_store(str(tmp_path / "square"))
+    with Image.open(tmp_path / "side.png") as picture:
+        upright = np.asarray(picture.transpose(Image.Transpose.ROTATE_270))
+    npt.assert_array_equal(samples.image[1], upright[:16, 16:32])
+    assert set(samples.failures["row"]) == {3}
+    assert daskimg.verify_store(str(tmp_path / "square"), rows=20).findings == ()
+    failures = daskimg.open_store(str(tmp_path / "wide")).failures
+    assert failures["message"].iloc[0] == (
+        "40 x 50 pixels once upright, which give 10 samples; stored on its side, as declared, "
+        "it gives 8: declare upright sizes"
+    )
+    assert len(failures) == 8
+
+
+@pytest.mark.parametrize("height", [2_000_000_000, 999_999_999])
+def test_a_size_that_cannot_be_is_looked_up_in_the_header(tmp_path, height):
+    scenes.picture(1, 40, 50).save(tmp_path / "a.png")
+    table = scenes.table_of(tmp_path, ["a.png", "a.png"]).assign(height=[40, height], width=50)
+
+    plan = planned(table, tmp_path / "o", Recipe((Tiles(16, 16),)))
+
+    assert plan.samples == 2 * tiles_of(40, 50)
+
+
+def test_a_picture_that_is_declared_over_the_limit_is_named_by_the_plan(tmp_path, threads):
+    scenes.picture(1, 100, 100).save(tmp_path / "a.png")
+    (tmp_path / "b.tif").write_bytes(tiffs.tiled(scenes.picture(2, 100, 100), 32, 32))
+    table = scenes.table_of(tmp_path, ["a.png", "b"]).assign(height=100, width=100)
+    recipe = Recipe((Tiles(50, 50),), decode=daskimg.DecodeOptions(max_pixels=5000))
+    plan = daskimg.plan_store(
+        daskimg.read_manifest(table, extensions=(".tif",)),
+        str(tmp_path / "o"), recipe, options=daskimg.RunOptions(max_failed=1),
+    )  # fmt: skip
+
+    daskimg.build_store(plan, client=threads)
+
+    assert "1 pictures have over 5,000 pixels and will fail; --max-pixels" in repr(plan)
+    assert daskimg.open_store(str(tmp_path / "o")).status.tolist() == [2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("steps", [(Modes(),), (Concatenate(((Modes(),), ())),)])
+def test_modes_are_read_from_headers_where_the_table_has_sizes_only(tmp_path, threads, steps):
+    for name, mode in (("a.png", "RGB"), ("b.png", "L")):
+        scenes.picture(1, 40, 50).convert(mode).save(tmp_path / name)
+    table = scenes.table_of(tmp_path, ["a.png", "b.png"]).assign(height=40, width=50)
+
+    built(threads, table, tmp_path / "o", Recipe((*steps, Resize(8, 8))))
+
+    rows = daskimg.open_store(str(tmp_path / "o")).rows
+    assert (rows["samples"][0] - rows["samples"][1]) == 1
+
+
+def test_a_recipe_by_modes_is_refused_for_a_decoder_of_ones_own(several, tmp_path):
+    table = several.assign(height=40, width=50)
+    recipe = Recipe((Modes(), Resize(8, 8)), decoder=sorted)
+
+    with pytest.raises(PlanError, match=r"depends on their modes, .* leave out modes"):
+        planned(table, tmp_path / "o", recipe)
 
 
 def test_a_picture_that_changes_after_the_plan_fails_its_own_slots_only(
@@ -434,7 +520,7 @@ def test_a_limit_counts_samples_of_all_splits(several, tmp_path, threads, limit)
 
 
 def test_a_limit_within_a_row_of_several_samples(tmp_path, threads, pictures):
-    from daskimg.transforms import Concatenate, Mirror
+    from daskimg.transforms import Mirror
 
     recipe = Recipe((Resize(8, 8), Concatenate(((), (Mirror(),)))))
     built(threads, scenes.table_of(*pictures), tmp_path / "o", recipe, limit=5)

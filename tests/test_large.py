@@ -1,5 +1,7 @@
 """Pictures that reach into many shards, and pictures over the limit on pixels."""
 
+from io import BytesIO
+
 import numpy as np
 import numpy.testing as npt
 import pandas as pd
@@ -11,7 +13,7 @@ from tiffs import tiled
 import daskimg
 from daskimg import Recipe
 from daskimg.task import _samples
-from daskimg.transforms import NoiseFrames, Resize, Tiles
+from daskimg.transforms import Grayscale, NoiseFrames, Resize, Tiles
 
 
 def plan_of(folder, names, url, recipe, **packing):
@@ -114,6 +116,38 @@ def test_a_window_over_the_limit_is_a_failed_sample(folder, tmp_path, threads):
     samples = daskimg.open_store(str(tmp_path / "o"))
     assert samples.status.tolist() == [2] * (14 * 18) + [1]
     assert set(samples.failures["reason"]) == {"pixels"}
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A tiled TIFF of which the first tile, and one other, are broken."""
+    place = tmp_path_factory.mktemp("damaged")
+    content = bytearray(tiled(scenes.picture(3, 64, 64), 16, 16, "packbits"))
+    with Image.open(BytesIO(content)) as picture:
+        starts, counts = picture.tag_v2[324], picture.tag_v2[325]
+    for tile in (0, 6):
+        content[starts[tile] : starts[tile] + counts[tile]] = b"\x80" * counts[tile]
+    (place / "damaged.tif").write_bytes(content)
+    return place
+
+
+@pytest.mark.parametrize("steps", [(Tiles(16, 16),), (Tiles(16, 16), Grayscale())])
+def test_broken_windows_fail_by_themselves_whatever_shares_their_shard(
+    damaged, tmp_path, threads, steps
+):
+    recipe = Recipe(steps, daskimg.DecodeOptions(max_pixels=1000))
+    for shard in (1, 5, 16):
+        url = tmp_path / str(shard)
+        plan = plan_of(damaged, ["damaged.tif"], url, recipe, shard_samples=shard)
+        daskimg.build_store(plan, client=threads)
+
+    stores = [daskimg.open_store(str(tmp_path / name)) for name in ("1", "5", "16")]
+
+    for samples in stores:
+        assert np.flatnonzero(samples.status == 2).tolist() == [0, 6]
+        npt.assert_array_equal(samples.image[:], stores[0].image[:])
+        assert daskimg.verify_store(samples.url, rows=16).findings == ()
+        assert samples.rows.loc[0, ["source_height", "source_width"]].tolist() == [64, 64]
 
 
 def test_a_recipe_that_needs_the_whole_picture_does_not_read_windows(folder, tmp_path, threads):

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.testing as npt
 import pyarrow as pa
 import pytest
+import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+import daskimg
+from daskimg import PlanError, Recipe, StoreError
 from daskimg.cells import numbers
 from daskimg.decode import Picture
 from daskimg.errors import REASONS, OptionError, SampleError
@@ -242,3 +245,39 @@ def test_declarations_are_data_that_travels(declared):
 
 def test_a_target_has_no_fill_unless_it_is_told():
     assert Target("mask", np.zeros((1, 1, 1))).fill == 0
+
+
+# -- in a store ---------------------------------------------------------------------------
+
+
+def test_other_masks_are_other_pixels_and_no_new_labels(tmp_path, pictures, threads):
+    table = scenes.table_of(*pictures).iloc[:3]
+    recipe = Recipe((Resize(16, 16),), targets=(MaskFile(),))
+
+    def masked(value):
+        paths = [str(tmp_path / f"{value}-{i}.png") for i in range(len(table))]
+        for picture, path in zip(table["path"], paths, strict=True):
+            with Image.open(picture) as opened:
+                Image.new("L", opened.size, value).save(path)
+        return table.assign(mask=paths)
+
+    first, other = masked(1), masked(2)
+    built = scenes.build(first, tmp_path / "o", threads, recipe=recipe)
+
+    with pytest.raises(StoreError, match="holds other pixels: cells of mask; use another"):
+        scenes.build(other, tmp_path / "o", threads, recipe=recipe)
+    assert set(np.unique(built.array("mask"))) == {1}
+    renamed = scenes.plan(first.assign(price=7), tmp_path / "o", recipe=recipe)
+    assert daskimg.build_store(renamed, client=threads).outcome == "relabelled"
+
+
+def test_a_column_that_the_table_has_not_is_refused_when_a_store_stands(
+    tmp_path, pictures, threads
+):
+    table = scenes.table_of(*pictures).iloc[:3]
+    scenes.build(table, tmp_path / "o", threads)
+
+    with pytest.raises(PlanError, match="the recipe reads column 'mask', which the table has not"):
+        scenes.build(
+            table, tmp_path / "o", threads, recipe=Recipe((Resize(16, 16),), targets=(MaskFile(),))
+        )

@@ -152,7 +152,7 @@ def check_trial(plan: Plan, *, thorough: bool = False) -> Trial:
         If no row works: the first resolved path, and what to check.
     """
     trial = try_rows(plan, thorough=thorough)
-    if trial.failed < trial.tried or plan.options.max_failed >= 1:
+    if not trial.tried or trial.failed < trial.tried or plan.options.max_failed >= 1:
         return trial
     reasons = ", ".join(f"{count} {reason}" for reason, count in trial.reasons.items())
     elsewhere = {"missing", "unreadable"} >= set(trial.reasons)

@@ -56,6 +56,8 @@ class Opened:
         What is still to be done to set ``image`` upright once it is loaded.
     deep
         Whether the file is known to hold more than 8 bits a channel.
+    swapped
+        Whether it is stored on its side.
     """
 
     image: ImageFile
@@ -64,6 +66,7 @@ class Opened:
     mode: str
     orientation: int
     deep: bool
+    swapped: bool
 
 
 def open_file(content: bytes, max_pixels: int) -> Opened:
@@ -83,23 +86,27 @@ def open_file(content: bytes, max_pixels: int) -> Opened:
         raise SampleError("pixels", f"{sample_error(error).message} of {max_pixels}") from error
     stored = _stored(image)
     _mend_transparency(image, stored)
-    height, width, orientation = _upright(image, content)
+    height, width, orientation, swapped = _upright(image, content)
     if height * width > max_pixels:
         raise SampleError("pixels", f"{width} x {height} pixels, over the limit of {max_pixels}")
-    return Opened(image, height, width, image.mode, orientation, stored.deep)
+    return Opened(image, height, width, image.mode, orientation, stored.deep, swapped)
 
 
-def _upright(image: ImageFile, content: bytes) -> tuple[int, int, int]:
-    """Return the upright height and width, and the orientation that is still to be undone."""
+def _upright(image: ImageFile, content: bytes) -> tuple[int, int, int, bool]:
+    """Return the upright height and width, what is still to be undone, and if they were swapped.
+
+    The third is an orientation; the last tells whether the picture is stored on its side.
+    """
     width, height = image.size
     orientation = read_orientation(image.info, content)
-    turned = orientation in SWAPPED
+    turned = swapped = orientation in SWAPPED
     if hasattr(image, "tag_v2"):
         # Pillow sets a TIFF upright as it loads it. Its size is swapped by now if the TIFF's
         # own tag says so, but not if only the XMP does.
         turned = turned and image.tag_v2.get(_ORIENTATION) is None
         orientation = 1
-    return (width, height, orientation) if turned else (height, width, orientation)
+    height, width = (width, height) if turned else (height, width)
+    return height, width, orientation, swapped
 
 
 _LOCK = threading.Lock()

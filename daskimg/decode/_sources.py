@@ -45,12 +45,15 @@ class Source:
         Pillow's mode as stored in the file: ``RGB``, ``L``, ``P``, ``CMYK``, ``I;16`` ...
     reduced
         Whether the file held more than 8 bits a channel of which the output keeps 8.
+    swapped
+        Whether it is stored on its side: its stored size is (height, width).
     """
 
     width: int
     height: int
     mode: str
     reduced: bool
+    swapped: bool = False
 
 
 def decode(
@@ -132,9 +135,10 @@ def declared(content: bytes, options: DecodeOptions) -> Source | None:
     (height, width, grey), orientation = found
     if height * width > options.max_pixels:
         return None
-    if orientation in SWAPPED:
+    swapped = orientation in SWAPPED
+    if swapped:
         height, width = width, height
-    return Source(width, height, "L" if grey else "RGB", reduced=False)
+    return Source(width, height, "L" if grey else "RGB", reduced=False, swapped=swapped)
 
 
 def decoder_versions() -> dict[str, str]:
@@ -155,7 +159,7 @@ def decoder_versions() -> dict[str, str]:
 def source_of(file: Opened, options: DecodeOptions) -> Source:
     """Return what the ledger says of an opened file."""
     reduced = file.deep and (options.dtype == "uint8" or file.mode not in DEEP_GREY)
-    return Source(file.width, file.height, file.mode, reduced)
+    return Source(file.width, file.height, file.mode, reduced, file.swapped)
 
 
 def _picture(file: Opened, options: DecodeOptions, needed: tuple[int, int] | None) -> Picture:

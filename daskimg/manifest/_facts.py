@@ -57,6 +57,8 @@ class Facts:
         The same of the first ``prefix_rows`` rows: shows that rows were appended.
     values_digest
         sha256 of all kept columns, as the source spells them.
+    digests
+        The same of each kept column by itself, by its name in the table.
     labels
         The first is the array ``label``; empty if there is no label column.
     columns
@@ -76,6 +78,7 @@ class Facts:
     digest: str
     prefix_digest: str | None
     values_digest: str
+    digests: dict[str, str]
     labels: tuple[Label, ...]
     columns: dict[str, str]
     sample: pd.DataFrame

@@ -154,18 +154,25 @@ class Cells(NamedTuple):
         """Number of rows."""
         return len(self.paths)
 
+    def at(self, place: int) -> Cells:
+        """Return one row's."""
+        one = slice(place, place + 1)
+        columns = {name: texts[one] for name, texts in self.columns.items()}
+        pictures = None if self.pictures is None else self.pictures.iloc[one]
+        return Cells(self.row + place, self.paths[one], columns, pictures)
+
 
 def declared_sizes(heights: pa.Array, widths: pa.Array) -> NDArray[np.int64] | None:
     """Return (row, 2) heights and widths of columns of text, in pixels.
 
-    ``None`` unless every cell is a whole number of at least 1.
+    ``None`` unless every cell is a whole number of at least 1, of up to 9 digits.
     """
     if not all(pc.all(pc.match_substring_regex(t, _SIZE)).as_py() for t in (heights, widths)):
         return None
     return np.stack([np.asarray(t.cast(pa.int64())) for t in (heights, widths)], axis=1)
 
 
-_SIZE = r"^[1-9][0-9]{0,17}$"
+_SIZE = r"^[1-9][0-9]{0,8}$"
 
 
 @dataclass(frozen=True, eq=False)

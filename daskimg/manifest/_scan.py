@@ -90,6 +90,7 @@ class Scan:
             digest=self._digest.hexdigest(),
             prefix_digest=prefix,
             values_digest=self._columns.digest(kept),
+            digests=self._columns.digests(kept),
             labels=labels,
             columns=kept_types(kept),
             sample=frame,
@@ -263,6 +264,11 @@ class _Columns:
             total.update(f"{len(column.stored.encode())}:{column.stored}".encode())
             total.update(self._digests[column.column].digest())
         return total.hexdigest()
+
+    def digests(self, kept: tuple[Kept, ...]) -> dict[str, str]:
+        """Return sha256 of the values of each column kept."""
+        parts = {column.column: self._digests[column.column].digest() for column in kept}
+        return {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}
 
 
 def _idle_classes(labels: tuple[Label, ...]) -> str:

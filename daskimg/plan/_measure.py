@@ -16,6 +16,7 @@ from daskimg.plan._expansion import LINE, Listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import IO
 
     from numpy.typing import NDArray
 
@@ -139,14 +140,28 @@ class _Measure:
         if self.columns:
             declared = declared_sizes(*(cells.columns[name] for name in self.columns))
             if declared is not None:
-                yield from ((height, width, None) for height, width in declared.tolist())
+                yield from self._declared(cells, declared.tolist())
                 return
         if self._recipes[0].decoder is not None:
+            what = "modes, and a table does not tell those: leave out modes"
+            if not any(recipe.by_mode for recipe in self._recipes):
+                what = "sizes: give the table whole-number columns height and width"
             raise PlanError(
-                "the number of samples depends on the pictures' sizes, which are not known where "
-                "a decoder of your own reads them; give the table whole-number columns height "
-                "and width"
+                "where a decoder of your own reads pictures, no header is read, and the number "
+                f"of samples depends on their {what}"
             )
+        yield from self._found(cells)
+
+    def _declared(self, cells: Cells, sizes: list[list[int]]) -> Iterator[Size | None]:
+        """Yield sizes as the table has them; what is over the limit is looked at first."""
+        for i, (height, width) in enumerate(sizes):
+            if self._recipes[0].decoder is None and height * width > self._options.max_pixels:
+                yield from self._found(cells.at(i))
+            else:
+                yield height, width, None
+
+    def _found(self, cells: Cells) -> Iterator[Size | None]:
+        """Yield the sizes in headers."""
         if cells.pictures is not None:
             yield from self._held_sizes(cells)
             return
@@ -154,8 +169,7 @@ class _Measure:
         headers = read_headers(places, self._options, self._manifest.extensions)
         for place, header in zip(places, headers, strict=True):
             if isinstance(header, SampleError) and header.reason == "pixels":
-                with fetch.open_input(place) as file:
-                    yield self._oversized(file)
+                yield self._oversized_at(place)
             else:
                 yield None if isinstance(header, SampleError) else header
 
@@ -170,6 +184,14 @@ class _Measure:
                 yield self._oversized(content) if large else None
             else:
                 yield header
+
+    def _oversized_at(self, place: str) -> Size | None:
+        try:
+            file, _ = fetch.under_extensions(_opened, place, self._manifest.extensions)
+        except SampleError:  # it is gone by now
+            return None
+        with file:
+            return self._oversized(file)
 
     def _oversized(self, source: Any) -> Size | None:
         """Return the size of a picture over the limit, if it can be read by windows."""
@@ -190,3 +212,10 @@ class _Measure:
 
     def _counted(self, group: int, height: int, width: int, mode: str | None) -> int:
         return self._recipes[group].count(height, width, mode)
+
+
+def _opened(place: str) -> IO[bytes]:
+    try:
+        return fetch.open_input(place)
+    except FileNotFoundError:
+        raise SampleError("missing", "no such file") from None

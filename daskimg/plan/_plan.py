@@ -183,6 +183,9 @@ class Plan:
             found["split"] = str(self.split)
         if self.manifest.extensions:
             found["extensions"] = list(self.manifest.extensions)
+        for column, _ in stored_columns(self.recipe, self.facts):
+            # Masks, joints, regions: what is written follows from their cells.
+            found[f"cells of {column}"] = self.facts.digests[column]
         if self.expansion.digest is not None:
             found["splits and sizes of pictures"] = self.expansion.digest
         for group in self.groups:

@@ -51,24 +51,31 @@ class Lines:
             self.source_sha256[place - self._samples.start] = content.digest
             self.source_bytes[place - self._samples.start] = len(content.picture)
 
-    def failed(self, places: range, each: Planned, error: SampleError) -> None:
-        """Note that a row failed: its slots stay, as zeros."""
+    def failed(
+        self, places: range, each: Planned, error: SampleError, source: Source | None = None
+    ) -> None:
+        """Note that a row, or one sample of a picture, failed: its slots stay, as zeros."""
         for place in places:
             i = self._named(place, each)
             self.status[i] = store.FAILED
             self.reason[i] = error.reason
             self.message[i] = error.message
+            if source is not None:
+                self._sized(i, source)
 
     def made(self, place: int, each: Planned, sample: Sample, source: Source) -> None:
         """Note a finished sample."""
         i = self._named(place, each)
         self.status[i] = store.OK
-        self.source_width[i] = source.width
-        self.source_height[i] = source.height
-        self.source_mode[i] = source.mode
+        self._sized(i, source)
         self.reduced += source.reduced
         for name, column in self._small.items():
             column[i] = entry_of(sample, name)
+
+    def _sized(self, i: int, source: Source) -> None:
+        self.source_width[i] = source.width
+        self.source_height[i] = source.height
+        self.source_mode[i] = source.mode
 
     def _named(self, place: int, each: Planned) -> int:
         """Note whose sample a place holds, and return its line."""

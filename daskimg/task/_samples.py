@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from daskimg.decode import Picture, Source
     from daskimg.plan import ArraySpec, Brief, Group
-    from daskimg.recipe import Row
+    from daskimg.recipe import Recipe, Row
     from daskimg.task._contents import Content
     from daskimg.task._rows import Planned
     from daskimg.transforms import Sample
@@ -29,25 +29,38 @@ _PICTURES: Kept[tuple[Picture, Source]] = Kept()
 
 def make_samples(
     brief: Brief, group: Group, each: Planned, content: Content, parts: range
-) -> tuple[list[Sample], Source]:
-    """Return some of a row's samples, checked to be what the recipe's ``resolve`` promised."""
+) -> tuple[list[Sample | SampleError], Source]:
+    """Return some of a row's samples, checked to be what the recipe's ``resolve`` promised.
+
+    Where one sample alone is at fault, its fault is in its place.
+
+    Raises
+    ------
+    SampleError
+        If they all are.
+    """
     recipe, row = group.recipe, each.row
     if content.files:
         row = replace(row, files=content.files)
     image, source = _decoded(brief, group, each, content, parts)
     if brief.measured:
-        _check_size(each, source)
+        _check_size(recipe, each, source)
     samples = recipe.samples(image, source, row, parts)
     if len(samples) != len(parts):
         raise _broken_promise(row, f"{len(samples)} samples, and promised {len(parts)}")
     for sample in samples:
-        for spec in group.arrays:
-            found = _made_of(sample, spec)
-            if found != (spec.shape, spec.dtype):
-                raise _broken_promise(
-                    row, f"{spec.name} of {found}, and promised {(spec.shape, spec.dtype)}"
-                )
+        if not isinstance(sample, SampleError):
+            _check_promise(group, sample, row)
     return samples, source
+
+
+def _check_promise(group: Group, sample: Sample, row: Row) -> None:
+    for spec in group.arrays:
+        found = _made_of(sample, spec)
+        if found != (spec.shape, spec.dtype):
+            raise _broken_promise(
+                row, f"{spec.name} of {found}, and promised {(spec.shape, spec.dtype)}"
+            )
 
 
 def _decoded(
@@ -70,14 +83,26 @@ def _decoded(
     return _PICTURES.get(key, shared, len(parts), each.samples)
 
 
-def _check_size(each: Planned, source: Source) -> None:
-    """Refuse a picture that is not as large as its header, or the table, said."""
+def _check_size(recipe: Recipe, each: Planned, source: Source) -> None:
+    """Refuse a picture that is not as large as its header, or the table, said.
+
+    A table declares what is stored, so that of a picture on its side height and width are
+    exchanged. It passes if as many samples come of it upright.
+    """
     if not each.height:
         raise SampleError("size", "its header could not be read when the store was planned")
-    if (each.height, each.width) != (source.height, source.width):
+    declared, upright = (each.height, each.width), (source.height, source.width)
+    if declared == upright:
+        return
+    found = f"{source.width} x {source.height} pixels"
+    if not source.swapped or declared != upright[::-1]:
+        raise SampleError("size", f"{found}, and {each.width} x {each.height} declared")
+    counts = [recipe.count(*size, source.mode) for size in (upright, declared)]
+    if counts[0] != counts[1]:
         raise SampleError(
             "size",
-            f"{source.width} x {source.height} pixels, and {each.width} x {each.height} declared",
+            f"{found} once upright, which give {counts[0]} samples; stored on its side, as "
+            f"declared, it gives {counts[1]}: declare upright sizes",
         )
 
 

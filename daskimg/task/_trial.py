@@ -33,7 +33,8 @@ class Trial:
     source_bytes
         Bytes of those that worked.
     first, message
-        The first resolved path, and the first failure's message, for advice.
+        The first resolved path, and the first failure's message, for advice. Without a row to
+        try, since none of the plan's few gives a sample, both are empty.
     reasons
         Failures by reason.
     """
@@ -66,6 +67,8 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
     tried = source_bytes = 0
     message = ""
     reasons: Counter[str] = Counter()
+    if rows.empty:  # of a table that filters leave little of; headers were read, at least
+        return Trial(0, 0, 0, "", "")
     planned = planned_rows(rows, brief)
     groups = rows[STAGED[0]].tolist()
     for each, number, content in zip(planned, groups, read_contents(rows, brief), strict=True):
@@ -103,5 +106,7 @@ def _attempt(brief: Brief, group: Group, each: Planned, content: Content | Sampl
         raise content
     if each.height * each.width > _TOO_LARGE:
         return len(content.picture)
-    make_samples(brief, group, each, content, range(min(1, each.samples)))
+    (made,), _ = make_samples(brief, group, each, content, range(1))
+    if isinstance(made, SampleError):
+        raise made
     return len(content.picture)

@@ -132,7 +132,12 @@ class _Work:
         for place, sample in zip(places, samples, strict=True):
             self._fill(place, each, sample, source)
 
-    def _fill(self, place: int, each: Planned, sample: Sample, source: Source) -> None:
+    def _fill(
+        self, place: int, each: Planned, sample: Sample | SampleError, source: Source
+    ) -> None:
+        if isinstance(sample, SampleError):
+            self._lines.failed(range(place, place + 1), each, sample, source)
+            return
         slots = {
             spec: self._buffers[spec.name].slot(place - self._start)
             for spec in self._group.sharded
@@ -143,7 +148,7 @@ class _Work:
         except SampleError as error:  # pixels that are read when they are asked for
             for slot in slots.values():
                 slot[...] = 0
-            self._lines.failed(range(place, place + 1), each, error)
+            self._lines.failed(range(place, place + 1), each, error, source)
         else:
             self._lines.made(place, each, sample, source)
 

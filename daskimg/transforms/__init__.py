@@ -20,7 +20,7 @@ One element for a map, several for tiles or flips, none for a filter. It may hav
     asked twice: of a spec without them for one representative output, and, once the header
     has been read, of the real one for all outputs.
 ``by_mode = True``
-    It depends on the mode, which only headers tell: the table's own sizes will not do.
+    The same, and it does depend on the mode: columns of sizes in the table are not enough.
 ``columns``
     Names of the manifest's columns whose cells it finds in ``sample.cells``.
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,28 @@ def test_quiet_says_nothing(labels, tmp_path):
     found = scenes.daskimg_run(labels, tmp_path / "out.zarr", "--quiet", *ORDINARY)
 
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_a_summary_knows_one_from_many():
+    one = daskimg.Report(
+        url="a.zarr", outcome="committed", samples=1, failed=0, resumed=1, reduced=0, completed=1,
+        source_bytes=0, stored_bytes=0, seconds=0.0, images_per_second=0.0, reasons={}, splits={},
+        empty=1,
+    )  # fmt: skip
+    many = replace(one, samples=2000, resumed=2000, completed=2, empty=3)
+
+    assert one.lines() == [
+        "committed: 1 sample, 0 failed",
+        "  1 row gives no sample",
+        "  1 path was found by an --extension",
+        "  1 was finished before this run",
+        "  a.zarr",
+    ]
+    assert many.lines()[1:4] == [
+        "  3 rows give no sample",
+        "  2 paths were found by an --extension",
+        "  2,000 were finished before this run",
+    ]
 
 
 def test_too_many_failures_are_not_committed_and_a_higher_limit_commits_without_work(

@@ -286,27 +286,13 @@ class _Command:
         return code
 
     def _dry_run(self, plan: Plan, standing: Standing, cluster: ClusterOptions) -> int:
-        from daskimg.build import check_trial
+        from daskimg.build import forecast
 
-        step = standing.step(plan)
-        trial = check_trial(plan, thorough=True)
-        read = trial.source_bytes / max(1, trial.tried - trial.failed) * plan.facts.rows
-        workers, threads = cluster.shape()
-        free = standing.folder.free_bytes()
-        lines = [
-            *plan.lines(),
-            ("would", step if standing.stored else "begin a new store"),
-            ("tried", f"{trial.tried} rows, {trial.failed} failed {trial.reasons or ''}".rstrip()),
-            ("bytes read", f"about {read / 1e6:,.1f} MB"),
-            ("free space", "unknown" if free is None else f"{free / 1e6:,.1f} MB"),
-            ("requests", f"about {plan.facts.rows:,} reads, {plan.objects:,} writes"),
-            ("memory", f"{threads} x {plan.shard_bytes / 1e6:,.1f} MB of shards a worker"),
-            ("workers", f"{workers} of {threads} threads" if not cluster.scheduler else "theirs"),
-        ]
+        found = forecast(plan, standing, cluster)
         if self._given["as_json"]:
-            click.echo(json.dumps({name: text for name, text in lines if name != "note"}))
+            click.echo(json.dumps({**found.to_json(), "exit": COMMITTED}))
         else:
-            click.echo("\n".join(f"{name:>14}  {text}" for name, text in lines))
+            click.echo("\n".join(f"{name:>14}  {text}" for name, text in found.lines()))
         return COMMITTED
 
     def _progress(self) -> str:

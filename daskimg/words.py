@@ -21,3 +21,12 @@ def named(name: object) -> str:
     text = str(name)
     seen = text and text == text.strip() and text.isprintable()
     return text if seen else repr(text)
+
+
+def megabytes(count: float) -> str:
+    """Return a number of bytes in megabytes of a million.
+
+    >>> megabytes(1_234_500_000)
+    '1,234.5 MB'
+    """
+    return f"{count / 1e6:,.1f} MB"

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +165,71 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(labels, tmp_path, capsys):
         assert word in out, word
     assert not (tmp_path / "out.zarr").exists()
     assert cli.main(["plan", str(labels), str(tmp_path / "out.zarr"), *ORDINARY]) == 0
+
+
+def test_a_dry_run_in_json_gives_numbers(labels, tmp_path, capsys):
+    before = run.main([str(labels), str(tmp_path / "o.zarr"), "--dry-run", "--json", *ORDINARY])
+
+    found = json.loads(capsys.readouterr().out)
+    assert (before, found["exit"], found["outcome"], found["would"]) == (0, 0, "planned", "begin")
+    assert (found["rows"], found["samples"], found["rows_without_sample"]) == (40, 40, 0)
+    assert (found["tried"], found["tried_failed"]) == (40, 2)
+    assert found["tried_reasons"] == {"format": 2}
+    assert (found["workers"], found["threads"]) == (1, 2)
+    assert found["labels"]["label"]["classes"] == 3
+    assert found["source_bytes"] > 10_000 < found["free_bytes"]
+    assert cli.main(["plan", str(labels), str(tmp_path / "o.zarr"), "--json", *ORDINARY]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {**again, "free_bytes": 0} == {**found, "free_bytes": 0}
+
+
+def test_a_plan_in_numbers_is_what_is_built(table, tmp_path, threads):
+    tiles = daskimg.recipes.read_recipe("tiles", 16)
+    manifest = daskimg.read_manifest(table, labels=["label", "price"])
+    packing = daskimg.StoreOptions(shard_samples=8, chunk_samples=4)
+    plan = daskimg.plan_store(
+        manifest, str(tmp_path / "a.zarr"), tiles, split="every:5", store=packing,
+        options=daskimg.RunOptions(max_failed=1),
+    )  # fmt: skip
+    found = plan.to_json()
+
+    daskimg.build_store(plan, client=threads)
+
+    sizes = {
+        name: daskimg.open_store(str(tmp_path / "a.zarr"), name) for name in ("train", "test")
+    }
+    arrays = {
+        f"{split}/{name}": samples.array(name)
+        for split, samples in sizes.items()
+        for name in ("image", "affine", "label", "price", "status", "row", "part")
+    }
+    assert found["splits"] == {name: len(samples) for name, samples in sizes.items()}
+    assert found["samples"] == sum(map(len, sizes.values()))
+    assert {n: (tuple(a["shape"]), a["dtype"]) for n, a in found["arrays"].items()} == {
+        name: (array.shape, str(array.dtype)) for name, array in arrays.items()
+    }
+    assert found["bytes"] == sum(array.nbytes for array in arrays.values())
+    assert found["shards"] == len(list((tmp_path / "a.zarr").glob("*/image/c/*/0/0/0")))
+    assert (found["shard_samples"], found["chunk_samples"]) == (8, 4)
+    assert found["decodes_per_source"] > 1
+
+
+def test_pictures_that_reach_into_two_shards_are_counted_as_decoded_twice(table, tmp_path):
+    @dataclass(frozen=True)
+    class Thrice:
+        def resolve(self, spec):
+            return [spec] * 3
+
+        def __call__(self, sample):
+            return [sample] * 3
+
+    recipe = daskimg.Recipe([daskimg.Resize(16, 16), Thrice()])
+
+    plan = scenes.plan(table, tmp_path / "a.zarr", recipe=recipe, shard=4, chunk=4)
+
+    rows = {(shard, sample // 3) for sample in range(120) for shard in [sample // 4]}
+    assert plan.to_json()["decodes_per_source"] == len(rows) / 40
+    assert plan.to_json()["task_bytes"] is None
 
 
 @pytest.mark.parametrize(

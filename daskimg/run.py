@@ -223,7 +223,9 @@ class _Command:
         )
         if given["dry_run"]:
             return self._dry_run(plan, standing, cluster)
-        self._announce(plan, standing)
+        deletion = standing.deletion()
+        if deletion:
+            self._say(f"overwriting {deletion}")
         return self._build(plan, cluster)
 
     def _store_options(self) -> dict[str, Any]:
@@ -244,15 +246,6 @@ class _Command:
         given = self._given
         names = ("scheduler", "workers", "threads", "memory_limit")
         return ClusterOptions(**{name: given[name] for name in names})
-
-    def _announce(self, plan: Plan, standing: Standing) -> None:
-        from daskimg.store import last_commit
-
-        if plan.options.overwrite and standing.state != "empty":
-            sizes = standing.folder.sizes()
-            commit = last_commit(standing.folder)
-            what = f"{commit.samples:,} samples" if commit else "an unfinished store"
-            self._say(f"overwriting {what}, {sum(sizes.values()) / 1e6:,.1f} MB: {plan.url}")
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
         from daskimg.build import build_store

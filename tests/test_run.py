@@ -183,6 +183,36 @@ def test_a_dry_run_in_json_gives_numbers(labels, tmp_path, capsys):
     assert {**again, "free_bytes": 0} == {**found, "free_bytes": 0}
 
 
+def test_a_dry_run_says_what_overwriting_would_delete_and_deletes_nothing(
+    labels, table, tmp_path, threads, capsys
+):
+    url = tmp_path / "a.zarr"
+    scenes.build(table, url, threads, max_failed=1)
+    (url / "notes.txt").write_text("mine")
+    before = scenes.objects(url)
+    ours = {name: content for name, content in before.items() if name != "notes.txt"}
+    size = sum(map(len, ours.values()))
+    arguments = [str(labels), str(url), "--overwrite", "--dry-run", *ORDINARY]
+
+    assert (run.main(arguments), run.main([*arguments, "--json"])) == (0, 0)
+
+    text, _, found = capsys.readouterr().out.strip().rpartition("\n")
+    deletes = json.loads(found)["deletes"]
+    assert f"  delete first  40 samples, {size / 1e6:,.1f} MB: {url}\n" in text
+    assert deletes == {"url": str(url), "samples": 40, "objects": len(ours), "bytes": size}
+    assert scenes.objects(url) == before
+    daskimg.build_store(scenes.plan(table, url, max_failed=1, overwrite=True), client=threads)
+    assert (url / "notes.txt").read_text() == "mine"
+
+
+def test_an_unfinished_store_is_deleted_as_such(labels, table, tmp_path, capsys):
+    store.create_plan(fetch.open_folder(str(tmp_path / "a.zarr")), scenes.plan(table, "a.zarr"))
+
+    run.main([str(labels), str(tmp_path / "a.zarr"), "--overwrite", "--dry-run", *ORDINARY])
+
+    assert "delete first  an unfinished store, 0.0 MB" in capsys.readouterr().out
+
+
 def test_a_plan_in_numbers_is_what_is_built(table, tmp_path, threads):
     tiles = daskimg.recipes.read_recipe("tiles", 16)
     manifest = daskimg.read_manifest(table, labels=["label", "price"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from daskimg.build._run import check_trial
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskimg.build._cluster import ClusterOptions
-    from daskimg.build._standing import Standing, Step
+    from daskimg.build._standing import Deletion, Standing, Step
     from daskimg.plan import Plan
     from daskimg.task import Trial
 
@@ -25,6 +25,8 @@ class Forecast:
     ----------
     plan, step
         The plan, and what would be done at its address.
+    deletion
+        What would be deleted first, if a store is overwritten.
     trial
         What came of some rows.
     free_bytes
@@ -37,6 +39,7 @@ class Forecast:
 
     plan: Plan
     step: Step
+    deletion: Deletion | None
     trial: Trial
     free_bytes: int | None
     workers: int
@@ -55,6 +58,8 @@ class Forecast:
         failed = f"{trial.failed} failed {trial.reasons or ''}".rstrip()
         yield from self.plan.lines()
         yield "would", "begin a new store" if self.step == "begin" else self.step
+        if self.deletion:
+            yield "delete first", str(self.deletion)
         yield "tried", f"{trial.tried} rows, {failed}"
         yield "bytes read", f"about {megabytes(self.source_bytes)}"
         yield "free space", "unknown" if free is None else megabytes(free)
@@ -71,6 +76,7 @@ class Forecast:
             **self.plan.to_json(),
             "outcome": "planned",
             "would": self.step,
+            "deletes": asdict(self.deletion) if self.deletion else None,
             "tried": self.trial.tried,
             "tried_failed": self.trial.failed,
             "tried_reasons": dict(self.trial.reasons),
@@ -97,6 +103,7 @@ def forecast(plan: Plan, standing: Standing, cluster: ClusterOptions) -> Forecas
     return Forecast(
         plan=plan,
         step=step,
+        deletion=standing.deletion(),
         trial=check_trial(plan, thorough=True),
         free_bytes=standing.folder.free_bytes(),
         workers=workers,

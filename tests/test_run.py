@@ -541,3 +541,120 @@ def test_what_a_killed_writer_left_is_swept_away(table, tmp_path, threads):
     daskimg.build_store(plan, client=threads)
 
     assert not list(url.rglob(".daskimg-*"))
+
+
+MANIFEST = "manifest must come from daskimg.read_manifest, got "
+WRONG_TYPES = {
+    "a file for a manifest": (
+        lambda manifest, recipe: daskimg.plan_store("labels.csv", "a.zarr", recipe),
+        MANIFEST + r"str 'labels.csv'; try read_manifest\('labels.csv'\)",
+    ),
+    "a frame for a manifest": (
+        lambda manifest, recipe: daskimg.plan_store(pd.DataFrame(), "a.zarr", recipe),
+        MANIFEST + "DataFrame; try",
+    ),
+    "a recipe's name": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, "a.zarr", "resize"),
+        r"got str 'resize'; try daskimg.recipes.read_recipe\('resize'\)",
+    ),
+    "steps for a recipe": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, "a.zarr", [daskimg.Resize(8, 8)]),
+        r"recipe must be a Recipe, got list; try Recipe\(\[...\]\) around it",
+    ),
+    "no address": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, None, recipe),
+        "url must be a path or a URL, got None; try 'out.zarr'",
+    ),
+    "a number for a split": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, "a.zarr", recipe, split=5),
+        "split cannot be int 5; try split='every:10'",
+    ),
+    "a mapping for options": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, "a.zarr", recipe, options={}),
+        r"options cannot be dict; try options=RunOptions\(",
+    ),
+    "an address for a plan": (
+        lambda manifest, recipe: daskimg.build_store("a.zarr"),
+        "plan must come from daskimg.plan_store, got str 'a.zarr'; try plan_store",
+    ),
+    "a number for a table": (
+        lambda manifest, recipe: daskimg.read_manifest(123),
+        "a manifest is a path, a URL, or a pandas or Dask DataFrame; got int",
+    ),
+    "a number for a column": (
+        lambda manifest, recipe: daskimg.read_manifest("labels.csv", key=3),
+        "key must be the name of a column, got int 3",
+    ),
+    "a number for a label": (
+        lambda manifest, recipe: daskimg.read_manifest("labels.csv", labels=["a", 3]),
+        "labels must be text, got int 3 among them; try labels=",
+    ),
+    "a number for classes": (
+        lambda manifest, recipe: daskimg.read_manifest("labels.csv", classes=3),
+        "classes must be a file, a store or names, got int 3; try classes='classes.txt'",
+    ),
+    "a text for a limit": (
+        lambda manifest, recipe: daskimg.read_manifest("labels.csv", limit="3"),
+        "limit must be a whole number of at least 1, got '3'",
+    ),
+    "a word for overwriting": (
+        lambda manifest, recipe: daskimg.RunOptions(overwrite="no"),
+        "overwrite must be True or False, got str 'no'",
+    ),
+    "a text for a fraction": (
+        lambda manifest, recipe: daskimg.RunOptions(max_failed="all"),
+        "max_failed is a fraction of 0 to 1, got 'all'",
+    ),
+    "a text for workers": (
+        lambda manifest, recipe: daskimg.ClusterOptions(workers="2"),
+        "--workers must be a whole number of at least 1, got '2'",
+    ),
+    "a number for a scheduler": (
+        lambda manifest, recipe: daskimg.ClusterOptions(scheduler=8786),
+        "--scheduler must be an address or a file, got int 8786; try tcp://",
+    ),
+    "a file for a preview": (
+        lambda manifest, recipe: daskimg.preview_row("labels.csv", recipe),
+        MANIFEST + "str 'labels.csv'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_a_wrong_type_is_refused_in_one_line_with_what_would_work(table, call, message):
+    manifest, recipe = daskimg.read_manifest(table), daskimg.recipes.resize(8)
+
+    with pytest.raises(daskimg.OptionError, match=message) as caught:
+        call(manifest, recipe)
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"client": "tcp://host:8786"}, r"client must be a .*; an address goes into cluster="),
+        ({"cluster": 4}, r"cluster must be ClusterOptions, got int 4; try cluster="),
+    ],
+    ids=["client", "cluster"],
+)
+def test_a_cluster_of_a_wrong_type_is_refused_before_anything_is_written(
+    table, tmp_path, given, message
+):
+    plan = scenes.plan(table, tmp_path / "a.zarr", max_failed=1)
+
+    with pytest.raises(daskimg.OptionError, match=message):
+        daskimg.build_store(plan, **given)
+
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_a_path_is_an_address_as_good_as_its_text(pictures, table, tmp_path):
+    named = table.assign(path=pictures[1])
+    named.to_csv(tmp_path / "labels.csv", index=False)
+    manifest = daskimg.read_manifest(tmp_path / "labels.csv", root=pictures[0])
+
+    plan = daskimg.plan_store(manifest, tmp_path / "a.zarr", daskimg.recipes.resize(8))
+
+    assert plan.url == str(tmp_path / "a.zarr")
+    assert plan.root == str(pictures[0])

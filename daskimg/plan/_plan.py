@@ -17,6 +17,7 @@ from daskimg.errors import OptionError, PlanError
 from daskimg.options import RunOptions, StoreOptions, whole
 from daskimg.plan._brief import Brief, Group, ShardRows
 from daskimg.plan._expansion import Listed, Uniform
+from daskimg.plan._inputs import address, check_inputs, check_settings
 from daskimg.plan._layout import arrays_of, choose_layout
 from daskimg.plan._measure import check_splits, expand, named_split
 from daskimg.plan._summary import lines, plain
@@ -24,6 +25,7 @@ from daskimg.words import megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
     from daskimg.manifest import Facts, Label, Manifest, Split
     from daskimg.plan._expansion import Expansion
@@ -226,7 +228,7 @@ class Plan:
 
 def plan_store(
     manifest: Manifest,
-    url: str,
+    url: str | PathLike[str],
     recipe: Recipe,
     *,
     split: Split | str | None = None,
@@ -267,6 +269,9 @@ def plan_store(
     PlanError
         If there is nothing to do, or inputs do not fit together.
     """
+    check_inputs(manifest, recipe)
+    check_settings({"split": split, "store": store, "options": options})
+    url = address(url)
     if limit is not None:
         whole("limit", limit, "or leave it out")
     divided = named_split(manifest, split)

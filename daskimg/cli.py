@@ -18,6 +18,7 @@ from daskimg.run import (
     manifest_of,
     recipe_of,
 )
+from daskimg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,9 +102,9 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
     else:
         for line in found.findings:
             click.echo(line)
-        whole = f"{len(found.findings)} findings" if found.findings else "whole"
-        again = f", {found.recomputed:,} samples made again" if found.recomputed else ""
-        click.echo(f"{whole}: {found.objects:,} objects{again}: {found.url}")
+        whole = counted(len(found.findings), "finding") if found.findings else "whole"
+        again = f", {counted(found.recomputed, 'sample')} made again" if found.recomputed else ""
+        click.echo(f"{whole}: {counted(found.objects, 'object')}{again}: {found.url}")
     return 1 if found.findings else 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 from daskimg.errors import OptionError
@@ -65,6 +67,30 @@ class DecodeOptions:
         whole("max_bytes", self.max_bytes, f"try {MAX_BYTES}")
         if not isinstance(self.exact, bool):
             raise OptionError(f"exact must be true or false, got {self.exact!r}")
+
+
+def given(value: object) -> str:
+    """Return what was given instead, for a message: its type, and a short value.
+
+    >>> given("resize"), given(5), given([1, 2]), given(None)
+    ("str 'resize'", 'int 5', 'list', 'None')
+    """
+    if value is None:
+        return "None"
+    shown = isinstance(value, int | float | str) and len(repr(value)) < 60
+    return type(value).__name__ + (f" {value!r}" if shown else "")
+
+
+def texts(name: str, value: object, advice: str) -> tuple[str, ...]:
+    """Return one text, or several, as a tuple; refuse anything else."""
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, Iterable):
+        raise OptionError(f"{name} must be text, got {given(value)}; {advice}")
+    found = tuple(several)
+    odd = [each for each in found if not isinstance(each, str)]
+    if odd:
+        raise OptionError(f"{name} must be text, got {given(odd[0])} among them; {advice}")
+    return found
 
 
 def whole(name: str, value: object, advice: str) -> None:
@@ -144,7 +170,10 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         """Refuse a fraction that is none."""
-        if not 0 <= self.max_failed <= 1:
+        number = isinstance(self.max_failed, Real)
+        if not number or not 0 <= self.max_failed <= 1:
             raise OptionError(
-                f"max_failed is a fraction of 0 to 1, got {self.max_failed}; try 0.05 for 5 %"
+                f"max_failed is a fraction of 0 to 1, got {self.max_failed!r}; try 0.05 for 5 %"
             )
+        if not isinstance(self.overwrite, bool):  # "no" would delete a store
+            raise OptionError(f"overwrite must be True or False, got {given(self.overwrite)}")

@@ -223,7 +223,9 @@ class _Command:
         )
         if given["dry_run"]:
             return self._dry_run(plan, standing, cluster)
-        self._announce(plan, standing)
+        deletion = standing.deletion()
+        if deletion:
+            self._say(f"overwriting {deletion}")
         return self._build(plan, cluster)
 
     def _store_options(self) -> dict[str, Any]:
@@ -244,15 +246,6 @@ class _Command:
         given = self._given
         names = ("scheduler", "workers", "threads", "memory_limit")
         return ClusterOptions(**{name: given[name] for name in names})
-
-    def _announce(self, plan: Plan, standing: Standing) -> None:
-        from daskimg.store import last_commit
-
-        if plan.options.overwrite and standing.state != "empty":
-            sizes = standing.folder.sizes()
-            commit = last_commit(standing.folder)
-            what = f"{commit.samples:,} samples" if commit else "an unfinished store"
-            self._say(f"overwriting {what}, {sum(sizes.values()) / 1e6:,.1f} MB: {plan.url}")
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
         from daskimg.build import build_store
@@ -286,27 +279,13 @@ class _Command:
         return code
 
     def _dry_run(self, plan: Plan, standing: Standing, cluster: ClusterOptions) -> int:
-        from daskimg.build import check_trial
+        from daskimg.build import forecast
 
-        step = standing.step(plan)
-        trial = check_trial(plan, thorough=True)
-        read = trial.source_bytes / max(1, trial.tried - trial.failed) * plan.facts.rows
-        workers, threads = cluster.shape()
-        free = standing.folder.free_bytes()
-        lines = [
-            *plan.lines(),
-            ("would", step if standing.stored else "begin a new store"),
-            ("tried", f"{trial.tried} rows, {trial.failed} failed {trial.reasons or ''}".rstrip()),
-            ("bytes read", f"about {read / 1e6:,.1f} MB"),
-            ("free space", "unknown" if free is None else f"{free / 1e6:,.1f} MB"),
-            ("requests", f"about {plan.facts.rows:,} reads, {plan.objects:,} writes"),
-            ("memory", f"{threads} x {plan.shard_bytes / 1e6:,.1f} MB of shards a worker"),
-            ("workers", f"{workers} of {threads} threads" if not cluster.scheduler else "theirs"),
-        ]
+        found = forecast(plan, standing, cluster)
         if self._given["as_json"]:
-            click.echo(json.dumps({name: text for name, text in lines if name != "note"}))
+            click.echo(json.dumps({**found.to_json(), "exit": COMMITTED}))
         else:
-            click.echo("\n".join(f"{name:>14}  {text}" for name, text in lines))
+            click.echo("\n".join(f"{name:>14}  {text}" for name, text in found.lines()))
         return COMMITTED
 
     def _progress(self) -> str:

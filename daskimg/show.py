@@ -10,6 +10,7 @@ import numpy as np
 from daskimg import store
 from daskimg.read import Samples
 from daskimg.transforms import GREY_MODES
+from daskimg.words import counted, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ def _group(samples: Samples) -> Iterator[str]:
     shape = " x ".join(str(length) for length in image.shape[1:])
     shard, chunk = (image.shards or image.chunks)[0], image.chunks[0]
     yield (
-        f"{samples.split or 'samples'}: {len(samples):,} of {shape} {image.dtype}, "
+        f"{named(samples.split or 'samples')}: {len(samples):,} of {shape} {image.dtype}, "
         f"{facts['failed']:,} failed; shards of {shard:,}, chunks of {chunk:,}"
     )
     if samples.mean is not None and samples.std is not None:
@@ -74,7 +75,7 @@ def _sources(rows: pd.DataFrame) -> Iterator[str]:
     pairs = zip(known["source_width"], known["source_height"], strict=True)
     sizes = Counter(f"{width:.0f} x {height:.0f}" for width, height in pairs)
     yield f"sizes (width x height): {len(sizes):,} different, {_span(known)}"
-    yield from _largest(sizes, "sizes")
+    yield from _largest(sizes, "more size", "more sizes")
 
 
 def _span(known: pd.DataFrame) -> str:
@@ -105,8 +106,11 @@ def _counts(samples: Samples) -> Iterator[str]:
         else:
             yield from _range(array, column, values)
             continue
-        yield f"{array}: column {column!r}, {len(classes):,} classes, {none:,} without"
-        yield from _largest(dict(zip(classes, counts.tolist(), strict=True)), "classes")
+        many = counted(len(classes), "class", "classes")
+        yield f"{array}: column {column!r}, {many}, {none:,} without"
+        yield from _largest(
+            dict(zip(classes, counts.tolist(), strict=True)), "more class", "more classes"
+        )
 
 
 def _range(array: str, column: str, values: np.ndarray) -> Iterator[str]:
@@ -116,13 +120,13 @@ def _range(array: str, column: str, values: np.ndarray) -> Iterator[str]:
     yield f"{array}: column {column!r}, {values.dtype}, {span}, {int(none.sum()):,} without"
 
 
-def _largest(counts: dict[str, int], what: str) -> Iterator[str]:
+def _largest(counts: dict[str, int], one: str, many: str) -> Iterator[str]:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     for name, count in ordered[:_LISTED]:
-        yield f"  {count:>9,}  {name}"
+        yield f"  {count:>9,}  {named(name)}"
     if len(ordered) > _LISTED:
         rest = sum(count for _, count in ordered[_LISTED:])
-        yield f"  {rest:>9,}  in {len(ordered) - _LISTED:,} more {what}"
+        yield f"  {rest:>9,}  in {counted(len(ordered) - _LISTED, one, many)}"
 
 
 def _failed(failures: pd.DataFrame) -> Iterator[str]:
@@ -132,7 +136,7 @@ def _failed(failures: pd.DataFrame) -> Iterator[str]:
     yield f"failures: {len(failures):,}"
     for reason, group in sorted(failures.groupby("reason"), key=lambda item: -len(item[1])):
         first = group.iloc[0]
-        yield f"  {len(group):>9,}  {reason}, first row {first['row']}: {first['path']}"
+        yield f"  {len(group):>9,}  {reason}, first row {first['row']}: {named(first['path'])}"
         yield f"             {first['message']}"
 
 
@@ -145,7 +149,8 @@ def _repeated(rows: pd.DataFrame, facts: dict[str, Any]) -> Iterator[str]:
         yield "byte-identical pictures: none"
         return
     groups = twice.groupby("source_sha256", sort=False)
-    yield f"byte-identical pictures: {len(twice):,} rows of {groups.ngroups:,} files"
+    files = counted(groups.ngroups, "file")
+    yield f"byte-identical pictures: {len(twice):,} rows of {files}"
     most = groups["row"].size().sort_values(ascending=False, kind="stable")
     yield f"  most repeated: {most.iloc[0]:,} times, first row {_first(twice, most.index[0])}"
     yield from _contradictions(facts, twice)
@@ -153,7 +158,7 @@ def _repeated(rows: pd.DataFrame, facts: dict[str, Any]) -> Iterator[str]:
 
 def _first(rows: pd.DataFrame, digest: str) -> str:
     first = rows[rows["source_sha256"] == digest].iloc[0]
-    return f"{first['row']}: {first['path']}"
+    return f"{first['row']}: {named(first['path'])}"
 
 
 def _contradictions(facts: dict[str, Any], twice: pd.DataFrame) -> Iterator[str]:
@@ -165,10 +170,10 @@ def _contradictions(facts: dict[str, Any], twice: pd.DataFrame) -> Iterator[str]
         distinct = values.groupby(twice["source_sha256"], sort=False).nunique()
         mixed = distinct[distinct > 1]
         if len(mixed):
-            yield f"  in several {what} ({column!r}): {len(mixed):,} files"
+            yield f"  in several {what} ({column!r}): {counted(len(mixed), 'file')}"
             for digest in mixed.index[:_LISTED]:
                 there = twice[twice["source_sha256"] == digest]
                 shown = ", ".join(
-                    f"row {r} {v}" for r, v in zip(there["row"], there[column], strict=True)
+                    f"row {r} {named(v)}" for r, v in zip(there["row"], there[column], strict=True)
                 )
                 yield f"    {shown}"

@@ -523,7 +523,7 @@ def test_columns_that_would_be_ours_are_kept_under_another_name(tmp_path):
         ({"labels": ["class", "class:int"]}, "'class' is given twice"),
         ({"labels": ["class", "label"]}, "no column 'label'"),
         ({"key": "id"}, "no column 'id'"),
-        ({"limit": 0}, "limit must be at least 1, got 0"),
+        ({"limit": 0}, "limit must be a whole number of at least 1, got 0"),
         ({"unknown": "ignore"}, "unknown must be one of refuse, none"),
     ],
 )

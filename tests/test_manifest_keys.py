@@ -172,4 +172,4 @@ def test_appended_rows_leave_the_digest_of_the_first(rows, prefix, size):
 def test_repeated_paths_are_mentioned():
     facts = read_manifest(pd.DataFrame({"path": ["a", "a", "b"]})).scan()
 
-    assert facts.mentions[0].startswith("1 paths come more than once")
+    assert facts.mentions[0].startswith("1 path comes more than once")

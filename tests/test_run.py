@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,28 @@ def test_quiet_says_nothing(labels, tmp_path):
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
+def test_a_summary_knows_one_from_many():
+    one = daskimg.Report(
+        url="a.zarr", outcome="committed", samples=1, failed=0, resumed=1, reduced=0, completed=1,
+        source_bytes=0, stored_bytes=0, seconds=0.0, images_per_second=0.0, reasons={}, splits={},
+        empty=1,
+    )  # fmt: skip
+    many = replace(one, samples=2000, resumed=2000, completed=2, empty=3)
+
+    assert one.lines() == [
+        "committed: 1 sample, 0 failed",
+        "  1 row gives no sample",
+        "  1 path was found by an --extension",
+        "  1 was finished before this run",
+        "  a.zarr",
+    ]
+    assert many.lines()[1:4] == [
+        "  3 rows give no sample",
+        "  2 paths were found by an --extension",
+        "  2,000 were finished before this run",
+    ]
+
+
 def test_too_many_failures_are_not_committed_and_a_higher_limit_commits_without_work(
     labels, tmp_path
 ):
@@ -142,6 +165,101 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(labels, tmp_path, capsys):
         assert word in out, word
     assert not (tmp_path / "out.zarr").exists()
     assert cli.main(["plan", str(labels), str(tmp_path / "out.zarr"), *ORDINARY]) == 0
+
+
+def test_a_dry_run_in_json_gives_numbers(labels, tmp_path, capsys):
+    before = run.main([str(labels), str(tmp_path / "o.zarr"), "--dry-run", "--json", *ORDINARY])
+
+    found = json.loads(capsys.readouterr().out)
+    assert (before, found["exit"], found["outcome"], found["would"]) == (0, 0, "planned", "begin")
+    assert (found["rows"], found["samples"], found["rows_without_sample"]) == (40, 40, 0)
+    assert (found["tried"], found["tried_failed"]) == (40, 2)
+    assert found["tried_reasons"] == {"format": 2}
+    assert (found["workers"], found["threads"]) == (1, 2)
+    assert found["labels"]["label"]["classes"] == 3
+    assert found["source_bytes"] > 10_000 < found["free_bytes"]
+    assert cli.main(["plan", str(labels), str(tmp_path / "o.zarr"), "--json", *ORDINARY]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {**again, "free_bytes": 0} == {**found, "free_bytes": 0}
+
+
+def test_a_dry_run_says_what_overwriting_would_delete_and_deletes_nothing(
+    labels, table, tmp_path, threads, capsys
+):
+    url = tmp_path / "a.zarr"
+    scenes.build(table, url, threads, max_failed=1)
+    (url / "notes.txt").write_text("mine")
+    before = scenes.objects(url)
+    ours = {name: content for name, content in before.items() if name != "notes.txt"}
+    size = sum(map(len, ours.values()))
+    arguments = [str(labels), str(url), "--overwrite", "--dry-run", *ORDINARY]
+
+    assert (run.main(arguments), run.main([*arguments, "--json"])) == (0, 0)
+
+    text, _, found = capsys.readouterr().out.strip().rpartition("\n")
+    deletes = json.loads(found)["deletes"]
+    assert f"  delete first  40 samples, {size / 1e6:,.1f} MB: {url}\n" in text
+    assert deletes == {"url": str(url), "samples": 40, "objects": len(ours), "bytes": size}
+    assert scenes.objects(url) == before
+    daskimg.build_store(scenes.plan(table, url, max_failed=1, overwrite=True), client=threads)
+    assert (url / "notes.txt").read_text() == "mine"
+
+
+def test_an_unfinished_store_is_deleted_as_such(labels, table, tmp_path, capsys):
+    store.create_plan(fetch.open_folder(str(tmp_path / "a.zarr")), scenes.plan(table, "a.zarr"))
+
+    run.main([str(labels), str(tmp_path / "a.zarr"), "--overwrite", "--dry-run", *ORDINARY])
+
+    assert "delete first  an unfinished store, 0.0 MB" in capsys.readouterr().out
+
+
+def test_a_plan_in_numbers_is_what_is_built(table, tmp_path, threads):
+    tiles = daskimg.recipes.read_recipe("tiles", 16)
+    manifest = daskimg.read_manifest(table, labels=["label", "price"])
+    packing = daskimg.StoreOptions(shard_samples=8, chunk_samples=4)
+    plan = daskimg.plan_store(
+        manifest, str(tmp_path / "a.zarr"), tiles, split="every:5", store=packing,
+        options=daskimg.RunOptions(max_failed=1),
+    )  # fmt: skip
+    found = plan.to_json()
+
+    daskimg.build_store(plan, client=threads)
+
+    sizes = {
+        name: daskimg.open_store(str(tmp_path / "a.zarr"), name) for name in ("train", "test")
+    }
+    arrays = {
+        f"{split}/{name}": samples.array(name)
+        for split, samples in sizes.items()
+        for name in ("image", "affine", "label", "price", "status", "row", "part")
+    }
+    assert found["splits"] == {name: len(samples) for name, samples in sizes.items()}
+    assert found["samples"] == sum(map(len, sizes.values()))
+    assert {n: (tuple(a["shape"]), a["dtype"]) for n, a in found["arrays"].items()} == {
+        name: (array.shape, str(array.dtype)) for name, array in arrays.items()
+    }
+    assert found["bytes"] == sum(array.nbytes for array in arrays.values())
+    assert found["shards"] == len(list((tmp_path / "a.zarr").glob("*/image/c/*/0/0/0")))
+    assert (found["shard_samples"], found["chunk_samples"]) == (8, 4)
+    assert found["decodes_per_source"] > 1
+
+
+def test_pictures_that_reach_into_two_shards_are_counted_as_decoded_twice(table, tmp_path):
+    @dataclass(frozen=True)
+    class Thrice:
+        def resolve(self, spec):
+            return [spec] * 3
+
+        def __call__(self, sample):
+            return [sample] * 3
+
+    recipe = daskimg.Recipe([daskimg.Resize(16, 16), Thrice()])
+
+    plan = scenes.plan(table, tmp_path / "a.zarr", recipe=recipe, shard=4, chunk=4)
+
+    rows = {(shard, sample // 3) for sample in range(120) for shard in [sample // 4]}
+    assert plan.to_json()["decodes_per_source"] == len(rows) / 40
+    assert plan.to_json()["task_bytes"] is None
 
 
 @pytest.mark.parametrize(
@@ -423,3 +541,120 @@ def test_what_a_killed_writer_left_is_swept_away(table, tmp_path, threads):
     daskimg.build_store(plan, client=threads)
 
     assert not list(url.rglob(".daskimg-*"))
+
+
+MANIFEST = "manifest must come from daskimg.read_manifest, got "
+WRONG_TYPES = {
+    "a file for a manifest": (
+        lambda manifest, recipe: daskimg.plan_store("labels.csv", "a.zarr", recipe),
+        MANIFEST + r"str 'labels.csv'; try read_manifest\('labels.csv'\)",
+    ),
+    "a frame for a manifest": (
+        lambda manifest, recipe: daskimg.plan_store(pd.DataFrame(), "a.zarr", recipe),
+        MANIFEST + "DataFrame; try",
+    ),
+    "a recipe's name": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, "a.zarr", "resize"),
+        r"got str 'resize'; try daskimg.recipes.read_recipe\('resize'\)",
+    ),
+    "steps for a recipe": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, "a.zarr", [daskimg.Resize(8, 8)]),
+        r"recipe must be a Recipe, got list; try Recipe\(\[...\]\) around it",
+    ),
+    "no address": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, None, recipe),
+        "url must be a path or a URL, got None; try 'out.zarr'",
+    ),
+    "a number for a split": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, "a.zarr", recipe, split=5),
+        "split cannot be int 5; try split='every:10'",
+    ),
+    "a mapping for options": (
+        lambda manifest, recipe: daskimg.plan_store(manifest, "a.zarr", recipe, options={}),
+        r"options cannot be dict; try options=RunOptions\(",
+    ),
+    "an address for a plan": (
+        lambda manifest, recipe: daskimg.build_store("a.zarr"),
+        "plan must come from daskimg.plan_store, got str 'a.zarr'; try plan_store",
+    ),
+    "a number for a table": (
+        lambda manifest, recipe: daskimg.read_manifest(123),
+        "a manifest is a path, a URL, or a pandas or Dask DataFrame; got int",
+    ),
+    "a number for a column": (
+        lambda manifest, recipe: daskimg.read_manifest("labels.csv", key=3),
+        "key must be the name of a column, got int 3",
+    ),
+    "a number for a label": (
+        lambda manifest, recipe: daskimg.read_manifest("labels.csv", labels=["a", 3]),
+        "labels must be text, got int 3 among them; try labels=",
+    ),
+    "a number for classes": (
+        lambda manifest, recipe: daskimg.read_manifest("labels.csv", classes=3),
+        "classes must be a file, a store or names, got int 3; try classes='classes.txt'",
+    ),
+    "a text for a limit": (
+        lambda manifest, recipe: daskimg.read_manifest("labels.csv", limit="3"),
+        "limit must be a whole number of at least 1, got '3'",
+    ),
+    "a word for overwriting": (
+        lambda manifest, recipe: daskimg.RunOptions(overwrite="no"),
+        "overwrite must be True or False, got str 'no'",
+    ),
+    "a text for a fraction": (
+        lambda manifest, recipe: daskimg.RunOptions(max_failed="all"),
+        "max_failed is a fraction of 0 to 1, got 'all'",
+    ),
+    "a text for workers": (
+        lambda manifest, recipe: daskimg.ClusterOptions(workers="2"),
+        "--workers must be a whole number of at least 1, got '2'",
+    ),
+    "a number for a scheduler": (
+        lambda manifest, recipe: daskimg.ClusterOptions(scheduler=8786),
+        "--scheduler must be an address or a file, got int 8786; try tcp://",
+    ),
+    "a file for a preview": (
+        lambda manifest, recipe: daskimg.preview_row("labels.csv", recipe),
+        MANIFEST + "str 'labels.csv'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_a_wrong_type_is_refused_in_one_line_with_what_would_work(table, call, message):
+    manifest, recipe = daskimg.read_manifest(table), daskimg.recipes.resize(8)
+
+    with pytest.raises(daskimg.OptionError, match=message) as caught:
+        call(manifest, recipe)
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"client": "tcp://host:8786"}, r"client must be a .*; an address goes into cluster="),
+        ({"cluster": 4}, r"cluster must be ClusterOptions, got int 4; try cluster="),
+    ],
+    ids=["client", "cluster"],
+)
+def test_a_cluster_of_a_wrong_type_is_refused_before_anything_is_written(
+    table, tmp_path, given, message
+):
+    plan = scenes.plan(table, tmp_path / "a.zarr", max_failed=1)
+
+    with pytest.raises(daskimg.OptionError, match=message):
+        daskimg.build_store(plan, **given)
+
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_a_path_is_an_address_as_good_as_its_text(pictures, table, tmp_path):
+    named = table.assign(path=pictures[1])
+    named.to_csv(tmp_path / "labels.csv", index=False)
+    manifest = daskimg.read_manifest(tmp_path / "labels.csv", root=pictures[0])
+
+    plan = daskimg.plan_store(manifest, tmp_path / "a.zarr", daskimg.recipes.resize(8))
+
+    assert plan.url == str(tmp_path / "a.zarr")
+    assert plan.root == str(pictures[0])

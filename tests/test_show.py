@@ -42,11 +42,30 @@ def test_it_names_failures_by_reason(text):
 
 
 def test_it_finds_pictures_that_are_there_twice(text):
-    assert "byte-identical pictures: 4 rows of 1 files" in text
+    assert "byte-identical pictures: 4 rows of 1 file\n" in text
     assert "most repeated: 4 times, first row 0" in text
-    assert "in several labels ('label'): 1 files" in text
-    assert "in several splits ('split'): 1 files" in text
+    assert "in several labels ('label'): 1 file\n" in text
+    assert "in several splits ('split'): 1 file\n" in text
     assert "row 42 dog" in text
+
+
+def test_one_of_a_kind_is_not_many_and_odd_names_are_quoted(pictures, tmp_path, threads):
+    table = scenes.table_of(*pictures)[:1].assign(label=" red\tcat ")
+    scenes.build(table, tmp_path / "a.zarr", threads)
+
+    lines = list(describe(str(tmp_path / "a.zarr")))
+
+    assert "label: column 'label', 1 class, 0 without" in lines
+    assert "          1  ' red\\tcat '" in lines
+
+
+def test_the_last_one_behind_those_that_are_named_is_one(table, tmp_path, threads):
+    few = table[:21].assign(label=[f"class {i:02}" for i in range(21)])
+    scenes.build(few, tmp_path / "a.zarr", threads, max_failed=1)
+
+    text = "\n".join(describe(str(tmp_path / "a.zarr")))
+
+    assert "          1  in 1 more class\n" in text
 
 
 def test_the_command_prints_it(pictures, tmp_path, threads, capsys):

@@ -21,6 +21,7 @@ from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
 from daskimg.errors import OptionError
+from daskimg.options import given, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,14 +66,19 @@ class ClusterOptions:
 
     def __post_init__(self) -> None:
         """Refuse counts below one, and limits that are none."""
+        if self.scheduler is not None and not isinstance(self.scheduler, str):
+            raise OptionError(
+                f"--scheduler must be an address or a file, got {given(self.scheduler)}; "
+                f"try tcp://host:8786"
+            )
         for name in ("workers", "threads"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"--{name} must be at least 1, got {value}")
+            if value is not None:
+                whole(f"--{name}", value, "or leave it out")
         if self.memory_limit != "auto":
             try:
                 parse_bytes(self.memory_limit)
-            except ValueError:
+            except (ValueError, TypeError, AttributeError):  # Dask's own, of None
                 raise OptionError(
                     f"--memory-limit must be a size, got {self.memory_limit!r}; try 2GB"
                 ) from None

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from daskimg.words import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -145,20 +147,23 @@ class Report:
     def lines(self) -> list[str]:
         """Return the summary, for people."""
         share = f" ({100 * self.failed / self.samples:.2f} %)" if self.failed else ""
-        found = [f"{self.outcome}: {self.samples:,} samples, {self.failed:,} failed{share}"]
+        found = [
+            f"{self.outcome}: {counted(self.samples, 'sample')}, {self.failed:,} failed{share}"
+        ]
         found += [f"  {count:,} {reason}" for reason, count in self.reasons.items()]
         if self.splits:
             found.append("  " + ", ".join(f"{n} {count:,}" for n, count in self.splits.items()))
         if self.empty:
-            found.append(f"  {self.empty:,} rows give no sample")
+            found.append(f"  {counted(self.empty, 'row gives', 'rows give')} no sample")
         if self.completed:
-            found.append(f"  {self.completed:,} paths were found by an --extension")
+            paths = counted(self.completed, "path was", "paths were")
+            found.append(f"  {paths} found by an --extension")
         if self.reduced:
             found.append(
                 f"  {self.reduced:,} from 16-bit sources, reduced to 8 bits (--dtype keeps them)"
             )
         if self.resumed:
-            found.append(f"  {self.resumed:,} were finished before this run")
+            found.append(f"  {counted(self.resumed, 'was', 'were')} finished before this run")
         if self.samples > self.resumed and self.seconds:
             found.append(
                 f"  {self.images_per_second:,.0f} images/s, {self.source_bytes / 1e6:,.1f} MB "

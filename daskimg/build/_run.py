@@ -17,12 +17,15 @@ from daskimg.build._standing import standing_of
 from daskimg.errors import (
     DaskimgError,
     ManifestError,
+    OptionError,
     PlanError,
     StoppedError,
     StoreError,
     TransportError,
 )
 from daskimg.fetch import open_folder
+from daskimg.options import given
+from daskimg.plan import Plan
 from daskimg.statistics import COMPILE_PAYS
 from daskimg.task import REPORT, ROWS, read_shard_rows, run_task, try_rows
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from daskimg.build._standing import Standing
     from daskimg.fetch import Folder
-    from daskimg.plan import Brief, Plan
+    from daskimg.plan import Brief
     from daskimg.task import Trial
 
 _RETRIES = 2  # of a task, on other workers; storage has its own retries below that
@@ -77,6 +80,7 @@ def build_store(
     StoppedError
         Stopped by a fault, resumable: run again.
     """
+    _check_types(plan, client, cluster)
     standing = standing_of(plan.url, overwrite=plan.options.overwrite)
     step = standing.step(plan)
     damaged: list[str] = []
@@ -102,6 +106,24 @@ def build_store(
         )
         run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
         return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
+
+
+def _check_types(plan: object, client: object, cluster: object) -> None:
+    if not isinstance(plan, Plan):
+        raise OptionError(
+            f"plan must come from daskimg.plan_store, got {given(plan)}; "
+            f"try plan_store(manifest, 'out.zarr', recipe)"
+        )
+    if client is not None and not isinstance(client, Client):
+        raise OptionError(
+            f"client must be a dask.distributed.Client, got {given(client)}; an address goes "
+            f"into cluster=ClusterOptions(scheduler='tcp://host:8786')"
+        )
+    if cluster is not None and not isinstance(cluster, ClusterOptions):
+        raise OptionError(
+            f"cluster must be ClusterOptions, got {given(cluster)}; "
+            f"try cluster=ClusterOptions(workers=4)"
+        )
 
 
 def _spare_memory(client: Client) -> int:

@@ -9,11 +9,36 @@ from typing import TYPE_CHECKING, Literal
 from daskimg import fetch, store
 from daskimg.errors import StoreError, TransportError
 from daskimg.plan import differences
+from daskimg.words import counted, megabytes
 
 if TYPE_CHECKING:
     from daskimg.plan import Plan
 
 Step = Literal["begin", "resume", "check", "relabel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What overwriting a store deletes.
+
+    Attributes
+    ----------
+    url
+        The store.
+    samples
+        Of its last commit; ``None`` if it was never finished.
+    objects, bytes
+        What is deleted, in number and in size: files of other people beside it stay.
+    """
+
+    url: str
+    samples: int | None
+    objects: int
+    bytes: int
+
+    def __str__(self) -> str:
+        what = "an unfinished store" if self.samples is None else counted(self.samples, "sample")
+        return f"{what}, {megabytes(self.bytes)}: {self.url}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +52,7 @@ class Standing:
     state
         ``empty``, ``unfinished`` or ``committed``.
     stored
-        The stored plan, unless it is empty.
+        The stored plan, unless it is empty or is to be overwritten.
     commit
         The last valid commit, if it is committed.
     """
@@ -53,6 +78,15 @@ class Standing:
         if self.state == "unfinished":
             return "resume"
         return "relabel" if differences(self.stored.labels, plan.labels()) else "check"
+
+    def deletion(self) -> Deletion | None:
+        """Return what a run would delete first; ``None`` unless it overwrites a store."""
+        if self.state == "empty" or self.stored is not None:
+            return None
+        commit = store.last_commit(self.folder)
+        sizes = store.owned_sizes(self.folder)
+        samples = commit.samples if commit else None
+        return Deletion(self.folder.url, samples, len(sizes), sum(sizes.values()))
 
 
 def standing_of(url: str, *, overwrite: bool = False) -> Standing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +22,7 @@ from daskimg.manifest._parquet import places
 from daskimg.manifest._pieces import Source, numbered
 from daskimg.manifest._scan import Scan
 from daskimg.manifest._sources import absolute, open_source
-from daskimg.options import one_of
+from daskimg.options import given, one_of, texts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +43,7 @@ def read_manifest(
     classes: str | Sequence[str] | None = None,
     unknown: Unknown = "refuse",
     key: str | None = None,
-    root: str | None = None,
+    root: str | os.PathLike[str] | None = None,
     extensions: Sequence[str] = (),
     limit: int | None = None,
 ) -> Manifest:
@@ -92,12 +94,20 @@ def read_manifest(
         If an option is out of range, or there are no such classes.
     """
     one_of("unknown", unknown, ("refuse", "none"))
-    if limit is not None and limit < 1:
-        raise OptionError(f"limit must be at least 1, got {limit}")
+    if limit is not None:
+        whole("limit", limit, "or leave it out")
+    labels = texts("labels", labels, "try labels=['label', 'price:float']")
+    if not isinstance(classes, str | Iterable | None):
+        raise OptionError(
+            f"classes must be a file, a store or names, got {given(classes)}; "
+            f"try classes='classes.txt', or ['cat', 'dog']"
+        )
+    for name, value in {"path": path, "key": key, "root": root}.items():
+        _refuse_no_name(name, value)
     opened, choice = choose(open_source(source, kind), path, labels, key)
     return Manifest(
         source=opened.name,
-        root=opened.folder if root is None else absolute(root),
+        root=opened.folder if root is None else absolute(os.fspath(root)),
         limit=limit,
         extensions=_extensions(extensions),
         table=opened,
@@ -107,8 +117,15 @@ def read_manifest(
     )
 
 
-def _extensions(given: Sequence[str]) -> tuple[str, ...]:
-    extensions = (given,) if isinstance(given, str) else tuple(given)
+def _refuse_no_name(option: str, value: object) -> None:
+    kinds = (str, os.PathLike) if option == "root" else str
+    if value is not None and not isinstance(value, kinds):
+        what = "a folder or a URL" if option == "root" else "the name of a column"
+        raise OptionError(f"{option} must be {what}, got {given(value)}; or leave it out")
+
+
+def _extensions(chosen: Sequence[str]) -> tuple[str, ...]:
+    extensions = texts("extensions", chosen, "try extensions=['.jpg']")
     for extension in extensions:
         if not extension.startswith(".") or "/" in extension or len(extension) < 2:
             raise OptionError(

@@ -31,6 +31,7 @@ from daskimg.manifest._keys import (
     sampled,
 )
 from daskimg.manifest._pieces import Part, Piece, Source, numbered
+from daskimg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +81,8 @@ class Scan:
         self._refuse_repeated_keys(repeated)
         if len(repeated) and not self._choice.key:
             mentions.append(
-                f"{len(repeated):,} paths come more than once; the key of a repetition is the "
-                f"path, a tab and a number"
+                f"{counted(len(repeated), 'path comes', 'paths come')} more than once; the key of "
+                f"a repetition is the path, a tab and a number"
             )
         sample = self._sampled(kept, repeated)
         frame = frame_of(sample, kept)

@@ -7,6 +7,7 @@ decoded and nothing is written.
 from daskimg.plan._brief import Brief, Group, ShardRows
 from daskimg.plan._expansion import Expansion, Listed, Places, Uniform
 from daskimg.plan._fingerprint import differences, fingerprint
+from daskimg.plan._inputs import check_inputs
 from daskimg.plan._layout import (
     SHARDED_FROM,
     SMALL_CHUNK,
@@ -37,6 +38,7 @@ __all__ = [
     "ShardRows",
     "Uniform",
     "arrays_of",
+    "check_inputs",
     "check_splits",
     "choose_layout",
     "differences",

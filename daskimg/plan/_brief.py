@@ -66,6 +66,11 @@ class Group:
         return small_arrays(self.targets, self.labels)
 
     @property
+    def shard_bytes(self) -> int:
+        """Bytes of a shard of all sharded arrays: a task holds them."""
+        return self.layout.shard * sum(array.sample_bytes for array in self.sharded)
+
+    @property
     def small_chunk(self) -> int:
         """Samples per chunk of the small arrays."""
         widest = max(array.sample_bytes for array in self.small)

@@ -17,11 +17,15 @@ from daskimg.errors import OptionError, PlanError
 from daskimg.options import RunOptions, StoreOptions, whole
 from daskimg.plan._brief import Brief, Group, ShardRows
 from daskimg.plan._expansion import Listed, Uniform
+from daskimg.plan._inputs import address, check_inputs, check_settings
 from daskimg.plan._layout import arrays_of, choose_layout
 from daskimg.plan._measure import check_splits, expand, named_split
+from daskimg.plan._summary import lines, plain
+from daskimg.words import megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
     from daskimg.manifest import Facts, Label, Manifest, Split
     from daskimg.plan._expansion import Expansion
@@ -31,9 +35,7 @@ if TYPE_CHECKING:
 STAGED = ("daskimg_group", "daskimg_first", "daskimg_samples", "daskimg_height", "daskimg_width")
 """Columns that the staged rows have besides the table's: the fields of ``Places``."""
 
-_MB = 1_000_000
-_SHARD_LIMIT = 2 * 1024 * _MB  # a task holds one shard in memory
-_HELD = 8  # bytes a pixel of a source, while it is decoded and made an array
+_SHARD_LIMIT = 2048 * 1_000_000  # a task holds one shard in memory
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Plan:
     @property
     def shard_bytes(self) -> int:
         """Bytes that a task holds for its shard of all sharded arrays."""
-        return max(_shard_bytes(group) for group in self.groups)
+        return max(group.shard_bytes for group in self.groups)
 
     @property
     def root(self) -> str:
@@ -203,39 +205,15 @@ class Plan:
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield the plan as a table of two columns, for people."""
-        yield "manifest", f"{self.manifest.source}: {self.facts.rows:,} rows"
-        yield "samples", _counts(self.sizes)
-        yield from self._expanded()
-        for group in self.groups:
-            yield from _group_lines(group)
-        for label in self.facts.labels:
-            yield f"label {label.column!r}", _described(label)
-        yield "bytes written", _megabytes(self.written_bytes)
-        for mention in self.facts.mentions:
-            yield "note", mention
-        if self.split is None and self.recipe.splits:
-            unused = ", ".join(name for name, _ in self.recipe.splits)
-            yield "note", f"the recipe's steps for {unused} are not used: there is no --split"
-        yield "store", self.url
+        yield from lines(self)
 
-    def _expanded(self) -> Iterator[tuple[str, str]]:
-        found = self.expansion
-        if found.empty:
-            yield "without a sample", f"{found.empty:,} rows"
-        if not isinstance(found, Listed) or not found.measured:
-            return
-        decodes = found.rows - found.empty
-        again = sum(found.straddles(i, g.layout) for i, g in enumerate(self.groups))
-        yield "decodes", f"{(decodes + again) / max(1, decodes):.2f} per source"
-        limit = self.recipe.decode.max_pixels
-        held = self.shard_bytes + _HELD * min(found.largest, limit)
-        yield "memory of a task", f"up to {_megabytes(held)}"
-        if found.refused:
-            yield (
-                "note",
-                f"{found.refused:,} pictures have over {limit:,} pixels and will fail; "
-                f"--max-pixels takes larger ones",
-            )
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain data: counts are numbers, sizes are bytes.
+
+        Of ``shard_samples``, ``chunk_samples`` and ``shard_bytes`` it is the largest of all
+        splits. ``task_bytes`` is ``None`` where the sizes of pictures are not read before.
+        """
+        return plain(self)
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:>16}  {text}" for name, text in self.lines())
@@ -253,7 +231,7 @@ class Plan:
 
 def plan_store(
     manifest: Manifest,
-    url: str,
+    url: str | PathLike[str],
     recipe: Recipe,
     *,
     split: Split | str | None = None,
@@ -294,6 +272,9 @@ def plan_store(
     PlanError
         If there is nothing to do, or inputs do not fit together.
     """
+    check_inputs(manifest, recipe)
+    check_settings({"split": split, "store": store, "options": options})
+    url = address(url)
     if limit is not None:
         whole("limit", limit, "or leave it out")
     divided = named_split(manifest, split)
@@ -362,16 +343,12 @@ def stored_columns(recipe: Recipe, facts: Facts) -> tuple[tuple[str, str], ...]:
 
 
 def _check_shard(group: Group) -> None:
-    if _shard_bytes(group) > _SHARD_LIMIT:
+    if group.shard_bytes > _SHARD_LIMIT:
         raise PlanError(
-            f"a shard of {group.layout.shard:,} samples is {_megabytes(_shard_bytes(group))}, and "
-            f"a task holds it whole; the limit is {_megabytes(_SHARD_LIMIT)}: lower "
+            f"a shard of {group.layout.shard:,} samples is {megabytes(group.shard_bytes)}, and "
+            f"a task holds it whole; the limit is {megabytes(_SHARD_LIMIT)}: lower "
             f"--shard-samples or --size"
         )
-
-
-def _shard_bytes(group: Group) -> int:
-    return group.layout.shard * sum(array.sample_bytes for array in group.sharded)
 
 
 def _objects(group: Group) -> int:
@@ -404,33 +381,3 @@ def _check_names(arrays: tuple[ArraySpec, ...], labels: tuple[Label, ...]) -> No
                 f"the label column {label.column!r} has the name of an array of the recipe; "
                 f"rename it in the table"
             )
-
-
-def _counts(sizes: dict[str, int]) -> str:
-    parts = ", ".join(f"{name} {count:,}" for name, count in sizes.items() if name)
-    return f"{sum(sizes.values()):,}" + (f" ({parts})" if parts else "")
-
-
-def _group_lines(group: Group) -> Iterator[tuple[str, str]]:
-    for array in group.arrays:
-        axes = " x ".join(str(length) for length in array.shape) or "scalar"
-        yield group.path(array.name), f"{axes} {array.dtype} ({', '.join(array.axes)})"
-    layout = group.layout
-    yield (
-        group.path("shards"),
-        (
-            f"{layout.shards:,} of {layout.shard:,} samples ({_megabytes(_shard_bytes(group))}), "
-            f"chunks of {layout.chunk:,}, codec {layout.codec}"
-        ),
-    )
-
-
-def _described(label: Label) -> str:
-    text = f"{label.kind} -> {label.array} {label.dtype}"
-    if label.classes:
-        text += f", {len(label.classes):,} classes"
-    return text + (f", {label.empties:,} empty" if label.empties else "")
-
-
-def _megabytes(count: float) -> str:
-    return f"{count / _MB:,.1f} MB"

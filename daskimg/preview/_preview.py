@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daskimg.decode import Strip, contact_sheet, encode_png
 from daskimg.errors import OptionError, PlanError, TransformError
 from daskimg.fetch import is_url
+from daskimg.plan import check_inputs
 from daskimg.preview._found import find_row, refusal
 from daskimg.preview._panels import panels_of
 from daskimg.preview._views import PreviewStage, settings_of, stage_of
@@ -159,6 +160,7 @@ def preview_row(
         If a step raised: the step, the row and the place in the recipe are named.
     """
     _check_row(row)
+    check_inputs(manifest, recipe)
     found = find_row(manifest, recipe, row, split)
     refused = refusal(found.recipe)
     try:

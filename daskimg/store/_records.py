@@ -133,6 +133,16 @@ def plan_content(stored: StoredPlan) -> bytes:
     return json.dumps(stored.to_json(), indent=1).encode()
 
 
+def owned_sizes(folder: Folder) -> dict[str, int]:
+    """Return the bytes of every object that ``erase`` would delete, by name."""
+    tops = {name for name in folder.names() if name == "daskimg" or is_array(folder, name)}
+    return {
+        name: size
+        for name, size in folder.sizes().items()
+        if name == "zarr.json" or name.partition("/")[0] in tops
+    }
+
+
 def erase(folder: Folder) -> None:
     """Delete a store of ours: first what readers find, last what says that it is ours.
 

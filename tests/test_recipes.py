@@ -315,7 +315,7 @@ def test_products_of_shipped_pictures(tmp_path, capsys):
     )
 
     out = capsys.readouterr().out
-    assert "1 paths were found by an --extension" in out
+    assert "1 path was found by an --extension" in out
     samples = made(tmp_path)
     assert samples.labels.tolist() == [1, -1, 0, 2, -1, 1]
     assert samples.array("Colour").tolist() == [0, 0, 1, 1, 1, -1]

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from daskimg.transforms import (
         Autocontrast,
         CenterCrop,
+        Choose,
         Concatenate,
         Equalize,
         Fit,
@@ -105,6 +106,7 @@ _ROOMS = {
     "transforms": (
         "Autocontrast",
         "CenterCrop",
+        "Choose",
         "Concatenate",
         "Equalize",
         "Fit",
@@ -138,6 +140,7 @@ __all__ = [
     "Autocontrast",
     "Batch",
     "CenterCrop",
+    "Choose",
     "ClusterOptions",
     "Concatenate",
     "DaskimgError",

@@ -24,6 +24,7 @@ from daskimg.targets import Keypoints, MaskFile
 from daskimg.transforms import (
     Autocontrast,
     CenterCrop,
+    Choose,
     Concatenate,
     Equalize,
     Fit,
@@ -78,6 +79,7 @@ NAMED: dict[str, type[Any]] = {
     "random-mirror": RandomMirror,
     "photometric-jitter": PhotometricJitter,
     "concatenate": Concatenate,
+    "choose": Choose,
     "person-crop": PersonCrop,
     "heatmaps": Heatmaps,
 }
@@ -474,6 +476,7 @@ def _placed(stage: str, row: Row) -> Iterator[None]:
 def _bug(step: Any, row: Row, error: Exception, place: str) -> TransformError:
     called = getattr(step, "__name__", type(step).__name__)
     said = f"{type(error).__name__}: {error}"
+    said = ", ".join([said, *getattr(error, "__notes__", ())])  # where in its branches it was
     return TransformError(f"{called} ({place})", row.number, row.path, said)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from daskimg import store
 from daskimg.read import Samples
+from daskimg.transforms import GREY_MODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LISTED = 20  # classes, sizes, and groups of equal pictures, that are named
-_GREY = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def describe(url: str) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _sources(rows: pd.DataFrame) -> Iterator[str]:
     if known.empty:
         return
     modes = known["source_mode"].value_counts()
-    grey = int(modes[[mode for mode in modes.index if mode in _GREY]].sum())
+    grey = int(modes[[mode for mode in modes.index if mode in GREY_MODES]].sum())
     yield (
         f"pictures: {len(known):,}, {grey:,} grey and {len(known) - grey:,} in colour "
         f"({', '.join(f'{mode} {count:,}' for mode, count in modes.items())})"

@@ -13,6 +13,7 @@ from daskimg.recipe import NAMED
 from daskimg.transforms import (
     Autocontrast,
     CenterCrop,
+    Choose,
     Concatenate,
     Equalize,
     Fit,
@@ -79,7 +80,7 @@ def test_every_shipped_transform_keeps_the_contract(transform, monkeypatch):
 
 
 def test_all_that_is_shipped_is_checked():
-    assert {type(transform) for transform in SHIPPED} == set(NAMED.values())
+    assert {type(transform) for transform in SHIPPED} | {Choose} == set(NAMED.values())
 
 
 def test_a_real_picture_may_be_given():
@@ -88,6 +89,9 @@ def test_a_real_picture_may_be_given():
 
 def test_cells_may_be_given():
     check_transform(PersonCrop(32, 32), cells={"center": [20, 20], "scale": 0.1})
+    for copy in (0, 1):
+        branches = ((), (Mirror(((0, 1),)),))
+        check_transform(Choose("copy", branches), cells={"copy": copy})
 
 
 @dataclass(frozen=True)

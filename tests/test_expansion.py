@@ -16,7 +16,7 @@ import daskimg
 from daskimg import PlanError, Recipe, Resize, run
 from daskimg.plan import Layout, Listed, Uniform
 from daskimg.plan._expansion import LINE
-from daskimg.transforms import Concatenate, MinSize, Modes, NoiseFit, NoiseFrames, Tiles
+from daskimg.transforms import MinSize, Modes, NoiseFit, NoiseFrames, Tiles
 
 SIZES = [(40, 50), (15, 80), (16, 16), (5, 5), (320, 320), (33, 16), (16, 47), (100, 30)]
 """Heights and widths: a row with 0 tiles of 16, with 1, with 400."""
@@ -449,24 +449,25 @@ def test_a_picture_that_is_declared_over_the_limit_is_named_by_the_plan(tmp_path
     assert daskimg.open_store(str(tmp_path / "o")).status.tolist() == [2, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("steps", [(Modes(),), (Concatenate(((Modes(),), ())),)])
-def test_modes_are_read_from_headers_where_the_table_has_sizes_only(tmp_path, threads, steps):
-    for name, mode in (("a.png", "RGB"), ("b.png", "L")):
-        scenes.picture(1, 40, 50).convert(mode).save(tmp_path / name)
-    table = scenes.table_of(tmp_path, ["a.png", "b.png"]).assign(height=40, width=50)
-
-    built(threads, table, tmp_path / "o", Recipe((*steps, Resize(8, 8))))
-
-    rows = daskimg.open_store(str(tmp_path / "o")).rows
-    assert (rows["samples"][0] - rows["samples"][1]) == 1
-
-
 def test_a_recipe_by_modes_is_refused_for_a_decoder_of_ones_own(several, tmp_path):
     table = several.assign(height=40, width=50)
     recipe = Recipe((Modes(), Resize(8, 8)), decoder=sorted)
 
     with pytest.raises(PlanError, match=r"depends on their modes, .* leave out modes"):
         planned(table, tmp_path / "o", recipe)
+
+
+def test_a_filter_by_mode_reads_headers_beside_the_tables_own_sizes(tmp_path, threads):
+    names = ["a.png", "b.png"]
+    scenes.picture(0, 20, 20).save(tmp_path / "a.png")
+    scenes.picture(1, 20, 20).convert("L").save(tmp_path / "b.png")
+    table = scenes.table_of(tmp_path, names).assign(height=20, width=20)
+
+    built(threads, table, tmp_path / "o", Recipe((Modes(), Tiles(10, 10))))
+
+    samples = daskimg.open_store(str(tmp_path / "o"))
+    assert samples.rows["samples"].tolist() == [4, 0]
+    assert samples.status.tolist() == [1] * 4
 
 
 def test_a_picture_that_changes_after_the_plan_fails_its_own_slots_only(
@@ -507,7 +508,7 @@ def test_a_limit_counts_samples_of_all_splits(several, tmp_path, threads, limit)
 
 
 def test_a_limit_within_a_row_of_several_samples(tmp_path, threads, pictures):
-    from daskimg.transforms import Mirror
+    from daskimg.transforms import Concatenate, Mirror
 
     recipe = Recipe((Resize(8, 8), Concatenate(((), (Mirror(),)))))
     built(threads, scenes.table_of(*pictures), tmp_path / "o", recipe, limit=5)

@@ -482,6 +482,17 @@ def test_a_bug_is_named_with_row_and_place_unless_the_recipe_itself_is_wrong(tmp
         preview_row(chequered(tmp_path), Recipe((Buggy(),)))
 
 
+def test_a_bug_in_a_branch_is_named_with_its_place_there(tmp_path):
+    recipe = Recipe((Resize(8, 8), Concatenate(((), (Mirror(), Buggy())))))
+
+    with pytest.raises(
+        TransformError,
+        match=r"Concatenate \(step 2 of 2\) failed on row 0 .*: ZeroDivisionError: .*, "
+        r"in Buggy, step 2 of 2, in branch 2 of 2$",
+    ):
+        preview_row(chequered(tmp_path), recipe)
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [

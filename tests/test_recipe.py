@@ -42,9 +42,9 @@ def eight_by_eight(content):
     return np.resize(np.frombuffer(content, np.uint8), (8, 8, 3))
 
 
-@pytest.mark.parametrize("name", recipes.NAMED)
+@pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_goes_to_toml_and_back(name, tmp_path):
-    recipe = recipes.NAMED[name]((48, 64), channels=1, window=(0, 4095))
+    recipe = recipes.read_recipe(name, (48, 64), channels=1, window=(0, 4095))
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
 
     assert recipes.read_recipe(str(tmp_path / "recipe.toml")) == recipe

@@ -185,6 +185,24 @@ def test_pictures_and_their_mirror_images(table, tmp_path):
     npt.assert_array_equal(samples.image[0], np.asarray(expected))
 
 
+def test_all_originals_and_then_all_mirrored_copies(tmp_path):
+    table = pd.read_csv(LABELS)[:10].assign(
+        path=lambda t: [str(LABELS.parent / p) for p in t.path]
+    )
+    pd.concat([table.assign(copy=copy) for copy in (0, 1, 7)]).to_csv(tmp_path / "t.csv")
+    (tmp_path / "r.toml").write_text(
+        'transform = [{ name = "resize", height = 24, width = 24 }, '
+        '{ name = "choose", column = "copy", branches = [[], [{ name = "mirror" }]] }]'
+    )
+
+    job(tmp_path / "t.csv", tmp_path / "o", "--recipe", tmp_path / "r.toml", "--max-failed", 0.4)
+
+    samples = made(tmp_path)
+    npt.assert_array_equal(samples.image[10:20], samples.image[:10][:, :, ::-1])
+    assert samples.failures["row"].tolist() == list(range(20, 30))
+    assert set(samples.failures["message"]) == {"copy must be 0 to 1, got 7"}
+
+
 # 3. Tiny-ImageNet
 
 

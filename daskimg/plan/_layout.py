@@ -94,6 +94,7 @@ def arrays_of(spec: Spec) -> tuple[ArraySpec, ...]:
 def choose_layout(samples: int, sample_bytes: int, options: StoreOptions) -> Layout:
     """Return shard and chunk: a function of the counts, never of cores or workers.
 
+    >>> from daskimg import StoreOptions
     >>> choose_layout(1_000_000, 64 * 64 * 3, StoreOptions())
     Layout(samples=1000000, shard=3904, chunk=244, codec='none')
     """

@@ -20,7 +20,7 @@ One element for a map, several for tiles or flips, none for a filter. It may hav
     asked twice: of a spec without them for one representative output, and, once the header
     has been read, of the real one for all outputs.
 ``by_mode = True``
-    The same, and it does depend on the mode: columns of sizes in the table are not enough.
+    It depends on the mode, which only headers tell: the table's own sizes will not do.
 ``columns``
     Names of the manifest's columns whose cells it finds in ``sample.cells``.
 
@@ -30,7 +30,7 @@ orientation, to the output. Coordinates are continuous: pixel ``i`` covers ``[i,
 """
 
 from daskimg.transforms._affine import IDENTITY, apply_affine, compose
-from daskimg.transforms._branches import Concatenate, nested_steps
+from daskimg.transforms._branches import Choose, Concatenate, nested_steps
 from daskimg.transforms._colours import Autocontrast, Equalize, Grayscale, PhotometricJitter
 from daskimg.transforms._crops import RandomCrop
 from daskimg.transforms._filters import GREY_MODES, MinSize, Modes
@@ -59,6 +59,7 @@ __all__ = [
     "STREAMS",
     "Autocontrast",
     "CenterCrop",
+    "Choose",
     "Concatenate",
     "Equalize",
     "Fit",

@@ -136,7 +136,7 @@ def compare(sources, count, rounds, exact):
 def lines(results, count, rounds):
     """Yield the README's table."""
     yield f"{count:,} photographs to {SIZE}x{SIZE}, median of {rounds} rounds in turn,"
-    yield f"{_machine()}:"
+    yield f"{machine()}:"
     yield ""
     head = ["decoding", "bare Pillow loop, 2 processes", "daskimg", "ratio"]
     head += ["one picture, start to end", "peak memory"]
@@ -149,7 +149,8 @@ def lines(results, count, rounds):
         )
 
 
-def _machine():
+def machine():
+    """Return what the figures were taken on."""
     cores = len(os.sched_getaffinity(0))
     packages = ", ".join(f"{p} {version(p)}" for p in ("pillow", "dask", "zarr", "numpy"))
     python = platform.python_version()
@@ -171,12 +172,15 @@ def main():
     text = "\n".join(lines(results, given.count, given.rounds))
     sys.stdout.write(f"{text}\n")
     if given.write:
-        readme = ROOT / "README.md"
-        before, rest = readme.read_text().split("<!-- throughput:", 1)
-        marker, after = rest.split("-->", 1)[0], rest.split("<!-- /throughput -->", 1)[1]
-        readme.write_text(
-            f"{before}<!-- throughput:{marker}-->\n{text}\n<!-- /throughput -->{after}"
-        )
+        write_table("throughput", text)
+
+
+def write_table(name, text):
+    """Put a table between its marks in the README."""
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(f"<!-- {name}:", 1)
+    marker, after = rest.split("-->", 1)[0], rest.split(f"<!-- /{name} -->", 1)[1]
+    readme.write_text(f"{before}<!-- {name}:{marker}-->\n{text}\n<!-- /{name} -->{after}")
 
 
 if __name__ == "__main__":

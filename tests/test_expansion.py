@@ -16,7 +16,17 @@ import daskimg
 from daskimg import PlanError, Recipe, Resize, run
 from daskimg.plan import Layout, Listed, Uniform
 from daskimg.plan._expansion import LINE
-from daskimg.transforms import MinSize, Modes, NoiseFit, NoiseFrames, Tiles
+from daskimg.transforms import (
+    Concatenate,
+    Flip,
+    MinSize,
+    Mirror,
+    Modes,
+    NoiseFit,
+    NoiseFrames,
+    Rotate,
+    Tiles,
+)
 
 SIZES = [(40, 50), (15, 80), (16, 16), (5, 5), (320, 320), (33, 16), (16, 47), (100, 30)]
 """Heights and widths: a row with 0 tiles of 16, with 1, with 400."""
@@ -293,6 +303,25 @@ def test_a_store_of_splits_is_resumed_repaired_and_relabelled(several, tmp_path,
         )
 
 
+def test_a_repair_reads_again_what_an_earlier_one_found_changed(tmp_path, threads):
+    scenes.picture(1).save(tmp_path / "a.png")
+    good = (tmp_path / "a.png").read_bytes()
+    branches = ((), (Mirror(),), (Flip(),), (Rotate(2),), *[(Mirror(), Flip())] * 4)
+    recipe = Recipe((Resize(8, 8), Concatenate(branches)))  # of a row, a shard each
+    arguments = scenes.table_of(tmp_path, ["a.png"]), tmp_path / "o", recipe
+    built(threads, *arguments, shard=1)
+
+    (tmp_path / "o/image/c/3/0/0/0").unlink()
+    scenes.picture(2).save(tmp_path / "a.png")
+    with pytest.raises(daskimg.StoppedError, match="sources have changed or are gone; bring"):
+        built(threads, *arguments, shard=1)
+    (tmp_path / "a.png").write_bytes(good)
+
+    again = daskimg.build_store(planned(*arguments, shard=1), client=threads)
+
+    assert again.outcome == "repaired"
+
+
 SLOW = """
 import sys
 import daskimg
@@ -508,8 +537,6 @@ def test_a_limit_counts_samples_of_all_splits(several, tmp_path, threads, limit)
 
 
 def test_a_limit_within_a_row_of_several_samples(tmp_path, threads, pictures):
-    from daskimg.transforms import Concatenate, Mirror
-
     recipe = Recipe((Resize(8, 8), Concatenate(((), (Mirror(),)))))
     built(threads, scenes.table_of(*pictures), tmp_path / "o", recipe, limit=5)
 

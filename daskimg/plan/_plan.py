@@ -120,6 +120,7 @@ class Plan:
         compiled: bool = False,
         retry: bool = False,
         spare: int = 0,
+        call: str = "",
     ) -> Brief:
         """Return what the tasks of a run are told."""
         return Brief(
@@ -137,6 +138,7 @@ class Plan:
             expected=tuple(sorted((expected or {}).items())),
             retry=retry,
             spare=spare,
+            call=call,
         )
 
     def shard_rows(self) -> list[ShardRows]:

@@ -271,6 +271,16 @@ def test_other_readers_open_a_store_of_splits(several, tmp_path, threads):
     npt.assert_array_equal(train.to_xarray()["image"][:5], train.image[:5])
 
 
+@pytest.mark.parametrize("split", ["column:part", "hash:part:0.5,0.5", "every:2"])
+def test_a_table_without_rows_is_empty_however_it_is_split(tmp_path, split):
+    recipe = Recipe((Tiles(16, 16),), splits={"train": (Resize(8, 8),)})
+
+    with pytest.raises(PlanError, match="is empty: there is nothing to build"):
+        planned(
+            pd.DataFrame({"path": [], "part": []}, dtype=object), tmp_path, recipe, split=split
+        )
+
+
 # Law 4
 
 

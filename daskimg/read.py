@@ -167,10 +167,17 @@ class Samples:
         Raises
         ------
         OptionError
-            If there is no such row here, it has no samples, or they were not only cut out.
+            If there is no such row here, it has no samples, some of them failed, or they were
+            not only cut out.
         """
         line = self._line_of(row)
         first, stop = int(line["first_sample"]), int(line["first_sample"] + line["samples"])
+        failed = np.flatnonzero(np.asarray(self._group["status"][first:stop]) != store.OK)
+        if len(failed):
+            raise OptionError(
+                f"row {row}: {len(failed):,} of its {stop - first:,} tiles failed, part "
+                f"{failed[0]} first; samples.failures tells why, and join_tiles joins the others"
+            )
         return join_tiles(
             np.asarray(self.image[first:stop]),
             np.asarray(self._group["affine"][first:stop]),

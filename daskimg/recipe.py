@@ -306,7 +306,8 @@ class Recipe:
         targets: dict[str, Target] = {}
         for each in self.targets:
             if isinstance(each, MaskFile):
-                targets |= each.read(row.files[each.column], source.height, source.width)
+                size, limit = (source.height, source.width), self.decode.max_pixels
+                targets |= each.read(row.files[each.column], *size, limit)
             else:
                 targets |= each.read(row.cells)
         first = Sample(image, targets=targets, seed=self.seed, row=row.number)

@@ -20,7 +20,7 @@ import numpy as np
 from daskimg.cells import numbers
 from daskimg.decode import decode_mask
 from daskimg.errors import OptionError, SampleError
-from daskimg.options import one_of, whole
+from daskimg.options import MAX_PIXELS, one_of, whole
 from daskimg.transforms import Target, TargetSpec
 
 if TYPE_CHECKING:
@@ -145,8 +145,12 @@ class MaskFile:
         axes = tuple(f"{self.array}_{axis}" for axis in ("height", "width", "channel"))
         return (TargetSpec(self.array, "mask", axes, (0, 0, self.channels), self.dtype),)
 
-    def read(self, content: bytes, height: int, width: int) -> dict[str, Target]:
+    def read(
+        self, content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
+    ) -> dict[str, Target]:
         """Return the mask in a file's bytes, for a picture of ``height`` x ``width`` upright.
+
+        More than ``max_pixels`` are refused: a mask is decoded whole.
 
         Raises
         ------
@@ -155,7 +159,11 @@ class MaskFile:
             compared before a pixel is decoded, so that no mask takes more memory than that.
         """
         values = decode_mask(
-            content, channels=self.channels, dtype=self.dtype, size=(height, width)
+            content,
+            channels=self.channels,
+            dtype=self.dtype,
+            size=(height, width),
+            max_pixels=max_pixels,
         )
         return {self.array: Target("mask", values, self.fill)}
 

@@ -166,8 +166,12 @@ def _compared(
 ) -> Iterator[str]:
     """Make one sample again, and say what differs from the stored one."""
     group = brief.groups[drawn.group]
-    status = int(_array(committed, group.name, "status")[drawn.sample])
     slot = group.path(f"sample {drawn.sample}")
+    if drawn.part not in range(planned.samples) or drawn.part != drawn.sample - planned.first:
+        own = f"{planned.samples:,} from {planned.first:,} on"
+        yield f"{slot} is not of row {drawn.row}, which has {own}"
+        return
+    status = int(_array(committed, group.name, "status")[drawn.sample])
     who = f"{slot} (row {drawn.row}, {planned.row.path})"
     try:
         if isinstance(content, SampleError):
@@ -176,8 +180,8 @@ def _compared(
         (made,), _ = make_samples(brief, group, planned, content, part)
         if isinstance(made, SampleError):
             raise made
-        again = [np.empty(spec.shape, spec.dtype) for spec in group.sharded]
-        for spec, entry in zip(group.sharded, again, strict=True):
+        again = [np.empty(spec.shape, spec.dtype) for spec in group.arrays]
+        for spec, entry in zip(group.arrays, again, strict=True):
             write_entry_of(made, spec, entry)
     except SampleError as error:
         if status != store.FAILED:
@@ -186,9 +190,9 @@ def _compared(
     if status == store.FAILED:
         yield f"{who} failed in the store, and can be made now"
         return
-    for spec, entry in zip(group.sharded, again, strict=True):
+    for spec, entry in zip(group.arrays, again, strict=True):
         stored = np.asarray(_array(committed, group.name, spec.name)[drawn.sample])
-        if not np.array_equal(stored, entry):
+        if not np.array_equal(stored, entry, equal_nan=entry.dtype.kind == "f"):
             yield f"{who}: {spec.name} differs in {int((stored != entry).sum()):,} values"
 
 

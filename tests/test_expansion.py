@@ -16,7 +16,17 @@ import daskimg
 from daskimg import PlanError, Recipe, Resize, run
 from daskimg.plan import Layout, Listed, Uniform
 from daskimg.plan._expansion import LINE
-from daskimg.transforms import Concatenate, MinSize, Modes, NoiseFit, NoiseFrames, Tiles
+from daskimg.transforms import (
+    Concatenate,
+    Flip,
+    MinSize,
+    Mirror,
+    Modes,
+    NoiseFit,
+    NoiseFrames,
+    Rotate,
+    Tiles,
+)
 
 SIZES = [(40, 50), (15, 80), (16, 16), (5, 5), (320, 320), (33, 16), (16, 47), (100, 30)]
 """Heights and widths: a row with 0 tiles of 16, with 1, with 400."""
@@ -261,6 +271,16 @@ def test_other_readers_open_a_store_of_splits(several, tmp_path, threads):
     npt.assert_array_equal(train.to_xarray()["image"][:5], train.image[:5])
 
 
+@pytest.mark.parametrize("split", ["column:part", "hash:part:0.5,0.5", "every:2"])
+def test_a_table_without_rows_is_empty_however_it_is_split(tmp_path, split):
+    recipe = Recipe((Tiles(16, 16),), splits={"train": (Resize(8, 8),)})
+
+    with pytest.raises(PlanError, match="is empty: there is nothing to build"):
+        planned(
+            pd.DataFrame({"path": [], "part": []}, dtype=object), tmp_path, recipe, split=split
+        )
+
+
 # Law 4
 
 
@@ -291,6 +311,25 @@ def test_a_store_of_splits_is_resumed_repaired_and_relabelled(several, tmp_path,
         daskimg.build_store(
             planned(several, url, recipe, split="every:5", shard=40, chunk=10), client=threads
         )
+
+
+def test_a_repair_reads_again_what_an_earlier_one_found_changed(tmp_path, threads):
+    scenes.picture(1).save(tmp_path / "a.png")
+    good = (tmp_path / "a.png").read_bytes()
+    branches = ((), (Mirror(),), (Flip(),), (Rotate(2),), *[(Mirror(), Flip())] * 4)
+    recipe = Recipe((Resize(8, 8), Concatenate(branches)))  # of a row, a shard each
+    arguments = scenes.table_of(tmp_path, ["a.png"]), tmp_path / "o", recipe
+    built(threads, *arguments, shard=1)
+
+    (tmp_path / "o/image/c/3/0/0/0").unlink()
+    scenes.picture(2).save(tmp_path / "a.png")
+    with pytest.raises(daskimg.StoppedError, match="sources have changed or are gone; bring"):
+        built(threads, *arguments, shard=1)
+    (tmp_path / "a.png").write_bytes(good)
+
+    again = daskimg.build_store(planned(*arguments, shard=1), client=threads)
+
+    assert again.outcome == "repaired"
 
 
 SLOW = """
@@ -462,18 +501,6 @@ def test_a_picture_that_is_declared_over_the_limit_is_named_by_the_plan(tmp_path
     assert daskimg.open_store(str(tmp_path / "o")).status.tolist() == [2, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("steps", [(Modes(),), (Concatenate(((Modes(),), ())),)])
-def test_modes_are_read_from_headers_where_the_table_has_sizes_only(tmp_path, threads, steps):
-    for name, mode in (("a.png", "RGB"), ("b.png", "L")):
-        scenes.picture(1, 40, 50).convert(mode).save(tmp_path / name)
-    table = scenes.table_of(tmp_path, ["a.png", "b.png"]).assign(height=40, width=50)
-
-    built(threads, table, tmp_path / "o", Recipe((*steps, Resize(8, 8))))
-
-    rows = daskimg.open_store(str(tmp_path / "o")).rows
-    assert (rows["samples"][0] - rows["samples"][1]) == 1
-
-
 def test_a_recipe_by_modes_is_refused_for_a_decoder_of_ones_own(several, tmp_path):
     table = several.assign(height=40, width=50)
     recipe = Recipe((Modes(), Resize(8, 8)), decoder=sorted)
@@ -520,8 +547,6 @@ def test_a_limit_counts_samples_of_all_splits(several, tmp_path, threads, limit)
 
 
 def test_a_limit_within_a_row_of_several_samples(tmp_path, threads, pictures):
-    from daskimg.transforms import Mirror
-
     recipe = Recipe((Resize(8, 8), Concatenate(((), (Mirror(),)))))
     built(threads, scenes.table_of(*pictures), tmp_path / "o", recipe, limit=5)
 

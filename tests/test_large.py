@@ -150,6 +150,22 @@ def test_broken_windows_fail_by_themselves_whatever_shares_their_shard(
         assert samples.rows.loc[0, ["source_height", "source_width"]].tolist() == [64, 64]
 
 
+def test_a_picture_with_broken_tiles_is_not_joined(damaged, tmp_path, threads):
+    content = bytearray((damaged / "damaged.tif").read_bytes())
+    with Image.open(BytesIO(content)) as picture:
+        starts, counts = picture.tag_v2[324], picture.tag_v2[325]
+    content[starts[0] : starts[1]] = content[starts[1] : starts[2]]  # the first tile is whole
+    assert counts[0] == counts[1]
+    (tmp_path / "one.tif").write_bytes(content)
+    recipe = Recipe((Tiles(16, 16),), daskimg.DecodeOptions(max_pixels=1000))
+    daskimg.build_store(plan_of(tmp_path, ["one.tif"], tmp_path / "o", recipe), client=threads)
+
+    samples = daskimg.open_store(str(tmp_path / "o"))
+
+    with pytest.raises(daskimg.OptionError, match="row 0: 1 of its 16 tiles failed, part 6 first"):
+        samples.join(0)
+
+
 def test_a_recipe_that_needs_the_whole_picture_does_not_read_windows(folder, tmp_path, threads):
     options = daskimg.DecodeOptions(max_pixels=70_000)
 

@@ -15,10 +15,11 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import daskimg
-from daskimg import PlanError, Recipe, StoreError
+from daskimg import DecodeOptions, PlanError, Recipe, StoreError
 from daskimg.cells import numbers
 from daskimg.decode import Picture
 from daskimg.errors import REASONS, OptionError, SampleError
+from daskimg.recipe import Row
 from daskimg.targets import Keypoints, MaskFile, finished
 from daskimg.transforms import (
     CenterCrop,
@@ -269,6 +270,24 @@ def test_other_masks_are_other_pixels_and_no_new_labels(tmp_path, pictures, thre
     assert set(np.unique(built.array("mask"))) == {1}
     renamed = scenes.plan(first.assign(price=7), tmp_path / "o", recipe=recipe)
     assert daskimg.build_store(renamed, client=threads).outcome == "relabelled"
+
+
+def test_a_mask_may_be_as_large_as_a_picture():
+    image = Image.new("RGB", (30, 20))
+    content = BytesIO()
+    image.save(content, "PNG")
+    mask = png(np.ones((20, 30), np.uint8))
+    for limit, words in ((600, None), (599, "pixels: 30 x 20 pixels, over the limit of 599")):
+        row = Row(0, "a.png", files={"mask": mask})
+        recipe = Recipe((Resize(4, 4),), DecodeOptions(max_pixels=limit), targets=(MaskFile(),))
+        picture, source = Recipe((Resize(4, 4),)).decoded(content.getvalue(), row)
+
+        if words is None:
+            (made,) = recipe.samples(picture, source, row)
+            assert made.targets["mask"].array.all()
+        else:
+            with pytest.raises(SampleError, match=words):
+                recipe.samples(picture, source, row)
 
 
 def test_a_column_that_the_table_has_not_is_refused_when_a_store_stands(

@@ -6,6 +6,7 @@ import scenes
 
 import daskimg
 from daskimg import cli
+from daskimg.store._shard import small_object, stamp
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,25 @@ def test_findings_make_exit_1(copy, capsys):
 def test_what_is_no_store_cannot_be_verified(tmp_path, capsys):
     assert cli.main(["verify", str(tmp_path / "nowhere")]) == 2
     assert "there is no store" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("affine", "sample 3 (row 3, p0003.png): affine differs in 1 values"),
+        ("part", "sample 3 is not of row 3, which has 1 from 3 on"),
+        ("row", "sample 3 is not of row 4, which has 1 from 4 on"),
+    ],
+)
+def test_small_arrays_are_made_again_too(copy, name, words):
+    values = daskimg.open_store(str(copy / "out.zarr")).array(name)
+    values[(3, *[0] * (values.ndim - 1))] += 1
+    record = copy / "out.zarr/daskimg/records/commits/000001.json"
+    commit = json.loads(record.read_text())
+    chunk = f"{name}/c/0" + "/0" * (values.ndim - 1)
+    content = small_object(values, len(values))
+    commit["objects"][chunk] = stamp(content)  # as if it had been committed so
+    (copy / "out.zarr" / chunk).write_bytes(content)
+    record.write_text(json.dumps(commit))
+
+    assert findings(copy, rows=40) == (words,)

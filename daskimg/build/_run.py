@@ -103,6 +103,7 @@ def build_store(
             compiled=plan.values >= COMPILE_PAYS,
             retry=moved and standing.commit is None,
             spare=_spare_memory(client),
+            call=uuid.uuid4().hex,
         )
         run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
         return run.build(stored, "repaired" if damaged else _OUTCOMES[step])

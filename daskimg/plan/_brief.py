@@ -121,6 +121,9 @@ class Brief:
     spare
         Bytes of memory that a worker process has for a picture that reaches into several
         shards: kept, it is not decoded for each.
+    call
+        Of which call of the run it is: what workers keep of files is not for another, since a
+        file may have been brought back meanwhile.
     """
 
     url: str
@@ -137,6 +140,7 @@ class Brief:
     expected: tuple[tuple[str, str], ...] = ()
     retry: bool = False
     spare: int = 1 << 28
+    call: str = ""
 
     def group_of(self, shard: int) -> tuple[int, Group]:
         """Return the number of the group that a shard belongs to, and the group."""

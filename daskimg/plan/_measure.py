@@ -43,7 +43,7 @@ def named_split(manifest: Manifest, split: Split | str | None) -> Split | None:
 def check_splits(recipe: Recipe, names: tuple[str, ...]) -> None:
     """Refuse a recipe for a split that the table has not, if it has splits at all."""
     for name, _ in recipe.splits:
-        if names != ("",) and name not in names:
+        if names not in ((), ("",)) and name not in names:  # no names: a table without rows
             raise PlanError(
                 f"the recipe has steps for split {name!r}; the splits are {', '.join(names)}"
             )

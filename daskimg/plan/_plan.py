@@ -122,6 +122,7 @@ class Plan:
         compiled: bool = False,
         retry: bool = False,
         spare: int = 0,
+        call: str = "",
     ) -> Brief:
         """Return what the tasks of a run are told."""
         return Brief(
@@ -139,6 +140,7 @@ class Plan:
             expected=tuple(sorted((expected or {}).items())),
             retry=retry,
             spare=spare,
+            call=call,
         )
 
     def shard_rows(self) -> list[ShardRows]:

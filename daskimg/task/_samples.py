@@ -107,7 +107,7 @@ def _check_size(recipe: Recipe, each: Planned, source: Source) -> None:
 
 
 def write_entry_of(sample: Sample, spec: ArraySpec, slot: NDArray[Any]) -> None:
-    """Copy what a sample has for a sharded array into its slot there."""
+    """Copy what a sample has for an array into its slot there."""
     if spec.name == "image":
         sample.image.write(slot)
     else:

@@ -111,7 +111,7 @@ class _Work:
         def read() -> Content | SampleError:
             return next(read_contents(rows, self._brief))
 
-        key = self._brief.run, each.row.number
+        key = self._brief.run, self._brief.call, each.row.number
         return _FILES.get(key, read, len(self._places(each)), each.samples)
 
     def _places(self, each: Planned) -> range:

@@ -1,17 +1,10 @@
-"""What is done to a picture: an ordered tuple of transforms, as pure data.
-
-A recipe is hashable, goes to and from TOML, and is checked end to end before a byte is read.
-"""
+"""The recipe: from a picture's bytes to its samples, one step after the other."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,73 +13,27 @@ import tomli_w
 from daskimg.decode import Picture, Source, decode, decode_by_windows, decoder_versions
 from daskimg.errors import OptionError, PlanError, SampleError, TransformError
 from daskimg.options import DecodeOptions
-from daskimg.targets import Keypoints, MaskFile
-from daskimg.transforms import (
-    Autocontrast,
-    CenterCrop,
-    Choose,
-    Concatenate,
-    Equalize,
-    Fit,
-    Flip,
-    Grayscale,
-    Heatmaps,
-    MinSize,
-    Mirror,
-    Modes,
-    NoiseFit,
-    NoiseFrames,
-    PersonCrop,
-    PhotometricJitter,
-    RandomCrop,
-    RandomMirror,
-    Resize,
-    Rotate,
-    Sample,
-    Spec,
-    SquareCrop,
-    Tiles,
-    Transform,
-    resolve_chain,
+from daskimg.recipe._plain import made, named, plain, refuse_unknown, steps_from, table
+from daskimg.recipe._steps import (
+    NAMED,
+    TARGETS,
+    address,
+    flattened,
+    imported,
+    short_name,
+    source_hash,
 )
+from daskimg.targets import Keypoints, MaskFile
+from daskimg.transforms import Sample, Spec, Transform, resolve_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from daskimg.transforms import Target
 
     Decoder = Callable[[bytes], NDArray[Any]]
-
-NAMED: dict[str, type[Any]] = {
-    "resize": Resize,
-    "center-crop": CenterCrop,
-    "fit": Fit,
-    "tiles": Tiles,
-    "noise-frames": NoiseFrames,
-    "noise-fit": NoiseFit,
-    "min-size": MinSize,
-    "modes": Modes,
-    "grayscale": Grayscale,
-    "autocontrast": Autocontrast,
-    "equalize": Equalize,
-    "square-crop": SquareCrop,
-    "mirror": Mirror,
-    "flip": Flip,
-    "rotate": Rotate,
-    "random-crop": RandomCrop,
-    "random-mirror": RandomMirror,
-    "photometric-jitter": PhotometricJitter,
-    "concatenate": Concatenate,
-    "choose": Choose,
-    "person-crop": PersonCrop,
-    "heatmaps": Heatmaps,
-}
-"""The transforms that TOML and the command line know by a short name."""
-
-TARGETS: dict[str, type[Any]] = {"keypoints": Keypoints, "mask": MaskFile}
-"""The targets that TOML knows by a short name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,16 +304,15 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data, as it stands in TOML and in the store."""
-        found: dict[str, Any] = {"seed": self.seed, "decode": _plain(self.decode)}
+        found: dict[str, Any] = {"seed": self.seed, "decode": plain(self.decode)}
         if self.decoder is not None:
-            found["decoder"] = _address(self.decoder)
+            found["decoder"] = address(self.decoder)
         if self.targets:
-            found["target"] = [_named(each) for each in self.targets]
-        found["transform"] = [_named(step) for step in self.transforms]
+            found["target"] = [named(each) for each in self.targets]
+        found["transform"] = [named(step) for step in self.transforms]
         if self.splits:
             found["split"] = {
-                name: {"transform": [_named(step) for step in steps]}
-                for name, steps in self.splits
+                name: {"transform": [named(step) for step in steps]} for name, steps in self.splits
             }
         return found
 
@@ -377,17 +323,17 @@ class Recipe:
     def sources(self) -> dict[str, str]:
         """Return a hash of the source of each callable that is the user's own, by address."""
         known = {*NAMED.values(), *TARGETS.values()}
-        every = (*_flattened(self._all_steps()), *self.targets)
+        every = (*flattened(self._all_steps()), *self.targets)
         own: list[Any] = [type(each) for each in every if type(each) not in known]
         if self.decoder is not None:
             own.append(self.decoder)
-        return {_address(thing): _source_hash(thing) for thing in own}
+        return {address(thing): source_hash(thing) for thing in own}
 
     def versions(self) -> dict[str, str]:
         """Return the versions of what decodes: other versions may give other bits."""
         if self.decoder is None:
             return decoder_versions()
-        return {"decoder": _address(self.decoder)}
+        return {"decoder": address(self.decoder)}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Recipe:
@@ -399,65 +345,22 @@ class Recipe:
             Naming the key that is unknown or out of range.
         """
         known = ("seed", "decode", "decoder", "target", "transform", "split")
-        _refuse_unknown("recipe", given, known)
+        refuse_unknown("recipe", given, known)
         return cls(
-            _steps_from(given, "transform"),
-            _made(DecodeOptions, "decode", _table(given, "decode")),
-            _imported(str(given["decoder"])) if "decoder" in given else None,
+            steps_from(given, "transform"),
+            made(DecodeOptions, "decode", table(given, "decode")),
+            imported(str(given["decoder"])) if "decoder" in given else None,
             given.get("seed", 0),
-            _steps_from(given, "target"),
+            steps_from(given, "target"),
             tuple(
-                (name, _steps_from(_table(_table(given, "split"), name), "transform"))
-                for name in _table(given, "split")
+                (name, steps_from(table(table(given, "split"), name), "transform"))
+                for name in table(given, "split")
             ),
         )
 
     def changed(self, **decode: Any) -> Recipe:
         """Return the recipe with other decode options."""
         return replace(self, decode=replace(self.decode, **decode)) if decode else self
-
-
-def _table(given: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = given.get(name, {})
-    if not isinstance(found, dict):
-        raise OptionError(f"{name} must be a table, got {found!r}; write [{name}]")
-    return found
-
-
-def _steps_from(given: Mapping[str, Any], kind: str) -> tuple[Any, ...]:
-    found = given.get(kind, [])
-    if not isinstance(found, list) or not all(isinstance(step, dict) for step in found):
-        raise OptionError(f"{kind} must be a list of tables; write [[{kind}]]")
-    return tuple(_step_from(step, kind) for step in found)
-
-
-def step_class(name: str, kind: str = "transform") -> type[Any]:
-    """Return a transform or target by its short name or by ``module:Class``, or refuse."""
-    named = TARGETS if kind == "target" else NAMED
-    if name in named:
-        return named[name]
-    if ":" in name:
-        found = _imported(name)
-        if isinstance(found, type):
-            return found
-    raise OptionError(
-        f"no {kind} is called {name!r}; there are {', '.join(named)}, or module:Class"
-    )
-
-
-def _step_from(step: Mapping[str, Any], kind: str) -> Any:
-    values = {name: _thawed(value, kind) for name, value in step.items()}
-    if "name" not in values:
-        raise OptionError(f"a {kind} needs a name, got {values}; try name = {next(iter(NAMED))!r}")
-    name = str(values.pop("name"))
-    return _made(step_class(name, kind), name, values)
-
-
-def _thawed(value: Any, kind: str) -> Any:
-    """Return a value of TOML as a field holds it: steps within steps, tuples for lists."""
-    if isinstance(value, dict) and "name" in value:
-        return _step_from(value, kind)
-    return tuple(_thawed(each, kind) for each in value) if isinstance(value, list) else value
 
 
 def _chosen(samples: list[Sample], parts: range | None) -> list[Sample]:
@@ -479,79 +382,3 @@ def _bug(step: Any, row: Row, error: Exception, place: str) -> TransformError:
     said = f"{type(error).__name__}: {error}"
     said = ", ".join([said, *getattr(error, "__notes__", ())])  # where in its branches it was
     return TransformError(f"{called} ({place})", row.number, row.path, said)
-
-
-def _plain(options: Any) -> dict[str, Any]:
-    """Return a dataclass's fields as TOML can hold them: no ``None``, lists for tuples."""
-    if not is_dataclass(options):
-        raise OptionError(f"{type(options).__name__} must be a frozen dataclass")
-    values = {f.name: getattr(options, f.name) for f in fields(options)}
-    return {name: _frozen(value) for name, value in values.items() if value is not None}
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_frozen(each) for each in value]
-    return _named(value) if is_dataclass(value) else value
-
-
-def _named(step: Any) -> dict[str, Any]:
-    return {"name": short_name(step), **_plain(step)}
-
-
-def _flattened(steps: Iterable[Any]) -> Iterator[Any]:
-    """Yield steps, and those within them."""
-    for step in steps:
-        if isinstance(step, tuple):
-            yield from _flattened(step)
-        elif is_dataclass(step):
-            yield step
-            yield from _flattened(getattr(step, f.name) for f in fields(step))
-
-
-def _made(kind: type[Any], name: str, values: Mapping[str, Any]) -> Any:
-    _refuse_unknown(name, values, tuple(f.name for f in fields(kind)))
-    frozen = {name: _thawed(value, "transform") for name, value in values.items()}
-    try:
-        return kind(**frozen)
-    except TypeError as error:
-        missing = [f.name for f in fields(kind) if f.name not in frozen]
-        hint = f"; it also takes {', '.join(missing)}" if missing else f": {error}"
-        raise OptionError(f"{name} cannot be made of {frozen}{hint}") from error
-
-
-def _refuse_unknown(what: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for name in given:
-        if name not in known:
-            raise OptionError(f"{what} has no field {name!r}; it has {', '.join(known)}")
-
-
-def short_name(step: Any) -> str:
-    """Return what TOML calls a transform, a target or a decoder."""
-    short = {kind: name for name, kind in (NAMED | TARGETS).items()}
-    return short.get(type(step)) or _address(step)
-
-
-def _address(thing: Any) -> str:
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{named.__module__}:{named.__qualname__}"
-
-
-def _imported(address: str) -> Any:
-    module, _, name = address.partition(":")
-    try:
-        found = sys.modules.get(module) or import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionError(f"cannot import {address!r}: {error}; write module:name") from None
-    return found
-
-
-def _source_hash(thing: Any) -> str:
-    """Hash a callable's source, so that a store notices when its code has changed."""
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
-    try:
-        return hashlib.sha256(inspect.getsource(named).encode()).hexdigest()
-    except (OSError, TypeError):  # built into C, or typed at a prompt
-        return "no source"

@@ -1,0 +1,9 @@
+"""What is done to a picture: an ordered tuple of transforms, as pure data.
+
+A recipe is hashable, goes to and from TOML, and is checked end to end before a byte is read.
+"""
+
+from daskimg.recipe._recipe import Recipe, Row, Stage
+from daskimg.recipe._steps import NAMED, TARGETS, short_name, step_class
+
+__all__ = ["NAMED", "TARGETS", "Recipe", "Row", "Stage", "short_name", "step_class"]

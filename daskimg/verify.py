@@ -134,7 +134,7 @@ def _recomputed(committed: store.Committed, count: int, root: str | None) -> Ite
 def _draw(committed: store.Committed, brief: Brief, count: int) -> list[_Drawn]:
     """Return samples drawn at random from all groups, by rising row."""
     ends = np.cumsum([group.layout.samples for group in brief.groups])
-    chosen = np.sort(np.random.default_rng().permutation(brief.samples)[:count])
+    chosen = np.sort(np.random.default_rng().choice(brief.samples, count, replace=False))
     found = []
     for number, group in enumerate(brief.groups):
         first = int(ends[number]) - group.layout.samples
@@ -142,7 +142,8 @@ def _draw(committed: store.Committed, brief: Brief, count: int) -> list[_Drawn]:
         if not len(mine):
             continue
         rows, parts = (
-            np.asarray(_array(committed, group.name, name)[...])[mine] for name in ("row", "part")
+            np.asarray(_array(committed, group.name, name).oindex[mine])
+            for name in ("row", "part")
         )
         columns = (column.tolist() for column in (mine, rows, parts))
         found += [_Drawn(number, *each) for each in zip(*columns, strict=True)]

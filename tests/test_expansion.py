@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import numpy.testing as npt
 import pandas as pd
+import pyarrow as pa
 import pytest
 import scenes
 import tiffs
@@ -14,8 +15,10 @@ from PIL import Image
 
 import daskimg
 from daskimg import PlanError, Recipe, Resize, run
+from daskimg.fetch import open_folder
 from daskimg.plan import Layout, Listed, Uniform
 from daskimg.plan._expansion import LINE
+from daskimg.store import _assembly
 from daskimg.transforms import (
     Concatenate,
     Flip,
@@ -166,6 +169,17 @@ def test_each_sample_is_the_tile_that_its_row_and_part_say(several, tmp_path, cl
     assert (failed["row"], failed["reason"]) == (10, "format")
     assert len(samples.failures) == 1
     assert daskimg.verify_store(str(tmp_path / "o"), rows=60).findings == ()
+
+
+def test_the_rows_table_is_made_of_a_line_a_row(several, tmp_path, threads):
+    plan, _ = built(threads, several, tmp_path / "o", Recipe((Tiles(16, 16),)), shard=40, chunk=4)
+    folder = open_folder(str(tmp_path / "o"))
+    table = pa.concat_tables(plan.staged())
+
+    lines = _assembly._lines_of(folder, plan.groups[0], table, 0)
+
+    assert plan.samples > 900
+    assert lines["part"].to_pylist() == [0] * (24 - plan.empty_rows)
 
 
 def test_rows_without_samples_are_in_the_rows_table(several, tmp_path, threads):
@@ -372,6 +386,27 @@ def test_a_run_of_tiles_and_splits_is_killed_and_resumed(several, tmp_path, thre
     for split in ("train", "test"):
         expected = digests(daskimg.open_store(str(tmp_path / "whole"), split))
         assert digests(daskimg.open_store(str(url), split)) == expected
+
+
+def test_an_array_that_somebody_added_stays_when_labels_change(tmp_path, threads, pictures):
+    import zarr
+
+    def relabelled(*labels):
+        table = scenes.table_of(*pictures).assign(weight=7)
+        plan = daskimg.plan_store(
+            daskimg.read_manifest(table, labels=labels),
+            str(tmp_path / "o"), Recipe((Resize(8, 8),)), split="every:4",
+            options=daskimg.RunOptions(max_failed=1),
+        )  # fmt: skip
+        return daskimg.build_store(plan, client=threads).outcome
+
+    relabelled("label", "weight")
+    zarr.create_array(tmp_path / "o" / "train", name="features", data=np.ones((30, 2)))
+
+    assert relabelled("label") == "relabelled"
+    found = {path.name for path in (tmp_path / "o" / "train").iterdir()}
+    assert "features" in found
+    assert "weight" not in found
 
 
 def test_overwriting_a_store_of_splits_leaves_nothing_of_it(several, tmp_path, threads):

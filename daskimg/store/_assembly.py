@@ -148,13 +148,26 @@ def assemble_rows(folder: Folder, brief: Brief, number: int) -> Assembled:
 
 
 def _lines_of(folder: Folder, group: Group, table: pa.Table, number: int) -> pa.Table:
-    """Return the ledger's lines of those of some rows that belong to a group."""
+    """Return what the ledger has to tell of those of some rows that belong to a group.
+
+    Of each row its first sample's line, and those of failed ones: a row may have thousands.
+    """
     place, first, samples = (table[name].to_numpy() for name in STAGED[:3])
     mine = (place == number) & (samples > 0)
     if not mine.any():
         return pa.table({"row": pa.array([], pa.int64())})
-    low, high = first[mine].min(), (first + samples)[mine].max()
-    return _ledger_lines(folder, group, int(low), int(high), Assembled())
+    low, high = int(first[mine].min()), int((first + samples)[mine].max())
+    size = group.layout.shard
+    spans = (group.span(n) for n in group.shards[low // size : -(-high // size)])
+    return pa.concat_tables(
+        _telling(_ledger_lines(folder, group, max(low, start), min(high, stop), Assembled()))
+        for start, stop in spans
+    )
+
+
+def _telling(lines: pa.Table) -> pa.Table:
+    wanted = pc.or_(pc.equal(lines["part"], 0), pc.equal(lines["status"], FAILED))
+    return lines.select(["sample", "row", "part", *_OUTCOME]).filter(wanted)
 
 
 def _with_outcomes(table: pa.Table, by_group: list[pa.Table], brief: Brief) -> pa.Table:

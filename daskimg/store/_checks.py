@@ -7,6 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from daskimg.store._commit import all_commits
 from daskimg.store._layout import INPUT, LEDGER
 from daskimg.store._ledger import ledger_name
 from daskimg.store._records import is_array
@@ -84,13 +85,23 @@ def forget_shards(
 
 
 def tidy(folder: Folder, commit: Commit) -> None:
-    """Delete what the commit made needless: staged rows, arrays of labels that are no more."""
+    """Delete what the commit made needless: staged rows, arrays of labels that are no more.
+
+    An array that was never committed is somebody else's, unless a kill left it unfinished.
+    """
     folder.remove(INPUT)
     folder.sweep()
-    listed = {name.rpartition("/zarr.json")[0] for name in commit.objects}
+    listed = _arrays_of(commit)
+    before = set[str]().union(*map(_arrays_of, all_commits(folder)))
     for group in ("", *(name for name in listed if f"{name}/image" in listed)):
         within = {name.removeprefix(f"{group}/").split("/", 1)[0] for name in folder.sizes(group)}
         for name in sorted(within - {"daskimg"}):
             path = f"{group}/{name}" if group else name
-            if path not in listed and is_array(folder, path):
+            ours = path in before or folder.size(f"{path}/zarr.json") is None
+            if path not in listed and ours and is_array(folder, path):
                 folder.remove(path)
+
+
+def _arrays_of(commit: Commit) -> set[str]:
+    """Return the arrays and groups that a commit lists."""
+    return {name.rpartition("/zarr.json")[0] for name in commit.objects}

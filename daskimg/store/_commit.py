@@ -18,6 +18,8 @@ from daskimg.store._records import plan_content, put_table, read_plan
 from daskimg.store._shard import content_hash, stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daskimg.fetch import Folder
     from daskimg.plan import Brief, Group
     from daskimg.store._assembly import Assembled
@@ -63,6 +65,14 @@ def last_commit(folder: Folder) -> Commit | None:
         if commit is not None:
             return commit
     return None
+
+
+def all_commits(folder: Folder) -> Iterator[Commit]:
+    """Yield the valid commits, in no order."""
+    for number, name in _commits(folder).items():
+        commit = _valid(folder.read(name), number)
+        if commit is not None:
+            yield commit
 
 
 def _commits(folder: Folder) -> dict[int, str]:

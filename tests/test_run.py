@@ -2,10 +2,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ import scenes
 
 import daskimg
 from daskimg import cli, fetch, run, store
+from daskimg.fetch import _sources
 
 ORDINARY = ["--size", "16", "--max-failed", "1", "--workers", "1", "--threads", "2"]
 
@@ -658,3 +663,71 @@ def test_a_path_is_an_address_as_good_as_its_text(pictures, table, tmp_path):
 
     assert plan.url == str(tmp_path / "a.zarr")
     assert plan.root == str(pictures[0])
+
+
+class Tables(BaseHTTPRequestHandler):
+    """Answers with the status that a path begins with; 200 after `server.wait` seconds."""
+
+    def do_GET(self):
+        status = int(self.path.split("/")[1])
+        content = self.server.content if status == 200 else b""
+        time.sleep(self.server.wait)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Tables)
+    httpd.content, httpd.wait = b"", 0.0
+    httpd.url = f"http://127.0.0.1:{httpd.server_port}"
+    thread = threading.Thread(target=partial(httpd.serve_forever, 0.01))
+    thread.start()
+    yield httpd
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "message"),
+    [
+        ("404/a.csv", run.REFUSED, "there is no file URL: the server answers 404 Not Found"),
+        ("404/a.parquet", run.REFUSED, "there is no file URL: the server answers 404 Not Found"),
+        ("403/a.csv", run.REFUSED, "URL may not be read: permission denied"),
+        ("503/a.csv", run.STOPPED, "cannot reach URL: .* the server answers 503"),
+        ("503/*.csv", run.STOPPED, "cannot reach URL: .*503"),
+    ],
+)
+def test_a_table_that_is_not_there_is_not_one_whose_server_is_in_trouble(
+    server, tmp_path, capsys, monkeypatch, path, code, message
+):
+    monkeypatch.setattr(_sources.time, "sleep", lambda seconds: None)
+    url = f"{server.url}/{path}"
+
+    assert run.main([url, str(tmp_path / "o.zarr")]) == code
+
+    line = capsys.readouterr().err
+    assert re.fullmatch(f"daskimg: {message}.*\n", line.replace(url, "URL", 1)), line
+
+
+@pytest.mark.parametrize("name", ["a.csv", "*.csv"])
+def test_a_table_whose_server_is_gone_may_be_asked_for_again(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(_sources.time, "sleep", lambda seconds: None)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/{name}"
+
+        assert run.main([url, str(tmp_path / "o.zarr")]) == run.STOPPED
+
+    line = capsys.readouterr().err
+    assert line.startswith(f"daskimg: cannot reach {url}: "), line
+    assert (line.count("\n"), "Cannot connect to host" in line) == (1, True)

@@ -441,6 +441,36 @@ def test_no_kernel_is_compiled_where_none_is_needed(labels, tmp_path):
     assert found.stdout == "False\n"
 
 
+UNGUARDED = """
+import sys, daskimg
+manifest = daskimg.read_manifest(sys.argv[1])
+options = daskimg.RunOptions(max_failed=1)
+plan = daskimg.plan_store(manifest, sys.argv[2], daskimg.recipes.resize(8), options=options)
+cluster = daskimg.ClusterOptions(workers=1, threads=1, dashboard=False)
+print(daskimg.build_store(plan, cluster=cluster).outcome)
+"""
+
+
+def test_a_script_without_a_guard_is_told_what_to_do_and_resumes_with_one(labels, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    call = [sys.executable, str(script), str(labels), str(tmp_path / "o.zarr")]
+
+    bare = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+
+    assert bare.returncode == 1
+    assert bare.stdout == ""
+    assert bare.stderr.count("Traceback") == 1, bare.stderr
+    last = bare.stderr.splitlines()[-1]
+    assert last.startswith("daskimg.errors.StoppedError: the local cluster's processes did not")
+    assert 'if __name__ == "__main__":' in last
+    assert "ClusterOptions(processes=False)" in last
+    body = UNGUARDED.strip().replace("\n", "\n    ")
+    script.write_text(f'if __name__ == "__main__":\n    {body}\n')
+    guarded = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+    assert guarded.stdout == "committed\n", guarded.stderr
+
+
 def test_one_label_column_may_have_several_companions(table, tmp_path, threads):
     manifest = daskimg.read_manifest(table, labels=["label", "price:float"])
 

@@ -127,6 +127,47 @@ def test_too_many_failures_are_not_committed_and_a_higher_limit_commits_without_
     assert (url / "image/c/0/0/0/0").stat().st_mtime_ns == written
 
 
+def test_the_first_failures_of_each_reason_are_named(tmp_path, threads, monkeypatch):
+    names = scenes.make_pictures(tmp_path / "in", 40, broken=range(10, 30))
+    table = scenes.table_of(tmp_path / "in", [*names[:38], "gone.jpg", names[39]])
+    mirrored = daskimg.Recipe(
+        [daskimg.Resize(16, 16), daskimg.Concatenate([[], [daskimg.Flip()]])]
+    )
+    plan = scenes.plan(table, tmp_path / "a.zarr", recipe=mirrored, shard=4, chunk=4)
+    read = []
+    whole = store._failures.read_entry
+    monkeypatch.setattr(
+        store._failures, "read_entry", lambda content: read.append(1) or whole(content)
+    )
+
+    report = daskimg.build_store(plan, client=threads)
+
+    assert (report.outcome, report.reasons) == ("refused", {"format": 40, "missing": 2})
+    assert [(each.reason, each.row, each.path) for each in report.examples] == [
+        ("format", 10, table["path"][10]),
+        ("format", 11, table["path"][11]),
+        ("format", 12, table["path"][12]),
+        ("missing", 38, table["path"][38]),
+    ]
+    lines = report.lines()
+    after = lines.index("  40 format") + 1
+    assert lines[after].startswith(f"    row 10: {table['path'][10]}: not a picture")
+    assert lines[after + 3 : after + 5] == [
+        "  2 missing",
+        f"    row 38: {table['path'][38]}: no such file",
+    ]
+    assert json.loads(json.dumps(report.to_json()))["examples"][3]["message"] == "no such file"
+    assert len(read) == 3  # of 20 entries: rows 10 and 11, row 12, row 38
+
+
+def test_a_committed_store_needs_no_examples(table, tmp_path, threads):
+    plan = scenes.plan(table, tmp_path / "a.zarr", max_failed=1)
+
+    report = daskimg.build_store(plan, client=threads)
+
+    assert (report.failed, report.examples) == (2, ())
+
+
 def test_other_labels_are_written_without_reading_a_picture(pictures, table, tmp_path, threads):
     import shutil
 

@@ -2,10 +2,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ import scenes
 
 import daskimg
 from daskimg import cli, fetch, run, store
+from daskimg.fetch import _sources
 
 ORDINARY = ["--size", "16", "--max-failed", "1", "--workers", "1", "--threads", "2"]
 
@@ -120,6 +125,47 @@ def test_too_many_failures_are_not_committed_and_a_higher_limit_commits_without_
     assert loose.returncode == 0, loose.stderr
     assert "40 were finished before this run" in loose.stdout
     assert (url / "image/c/0/0/0/0").stat().st_mtime_ns == written
+
+
+def test_the_first_failures_of_each_reason_are_named(tmp_path, threads, monkeypatch):
+    names = scenes.make_pictures(tmp_path / "in", 40, broken=range(10, 30))
+    table = scenes.table_of(tmp_path / "in", [*names[:38], "gone.jpg", names[39]])
+    mirrored = daskimg.Recipe(
+        [daskimg.Resize(16, 16), daskimg.Concatenate([[], [daskimg.Flip()]])]
+    )
+    plan = scenes.plan(table, tmp_path / "a.zarr", recipe=mirrored, shard=4, chunk=4)
+    read = []
+    whole = store._failures.read_entry
+    monkeypatch.setattr(
+        store._failures, "read_entry", lambda content: read.append(1) or whole(content)
+    )
+
+    report = daskimg.build_store(plan, client=threads)
+
+    assert (report.outcome, report.reasons) == ("refused", {"format": 40, "missing": 2})
+    assert [(each.reason, each.row, each.path) for each in report.examples] == [
+        ("format", 10, table["path"][10]),
+        ("format", 11, table["path"][11]),
+        ("format", 12, table["path"][12]),
+        ("missing", 38, table["path"][38]),
+    ]
+    lines = report.lines()
+    after = lines.index("  40 format") + 1
+    assert lines[after].startswith(f"    row 10: {table['path'][10]}: not a picture")
+    assert lines[after + 3 : after + 5] == [
+        "  2 missing",
+        f"    row 38: {table['path'][38]}: no such file",
+    ]
+    assert json.loads(json.dumps(report.to_json()))["examples"][3]["message"] == "no such file"
+    assert len(read) == 3  # of 20 entries: rows 10 and 11, row 12, row 38
+
+
+def test_a_committed_store_needs_no_examples(table, tmp_path, threads):
+    plan = scenes.plan(table, tmp_path / "a.zarr", max_failed=1)
+
+    report = daskimg.build_store(plan, client=threads)
+
+    assert (report.failed, report.examples) == (2, ())
 
 
 def test_other_labels_are_written_without_reading_a_picture(pictures, table, tmp_path, threads):
@@ -436,6 +482,36 @@ def test_no_kernel_is_compiled_where_none_is_needed(labels, tmp_path):
     assert found.stdout == "False\n"
 
 
+UNGUARDED = """
+import sys, daskimg
+manifest = daskimg.read_manifest(sys.argv[1])
+options = daskimg.RunOptions(max_failed=1)
+plan = daskimg.plan_store(manifest, sys.argv[2], daskimg.recipes.resize(8), options=options)
+cluster = daskimg.ClusterOptions(workers=1, threads=1, dashboard=False)
+print(daskimg.build_store(plan, cluster=cluster).outcome)
+"""
+
+
+def test_a_script_without_a_guard_is_told_what_to_do_and_resumes_with_one(labels, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    call = [sys.executable, str(script), str(labels), str(tmp_path / "o.zarr")]
+
+    bare = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+
+    assert bare.returncode == 1
+    assert bare.stdout == ""
+    assert bare.stderr.count("Traceback") == 1, bare.stderr
+    last = bare.stderr.splitlines()[-1]
+    assert last.startswith("daskimg.errors.StoppedError: the local cluster's processes did not")
+    assert 'if __name__ == "__main__":' in last
+    assert "ClusterOptions(processes=False)" in last
+    body = UNGUARDED.strip().replace("\n", "\n    ")
+    script.write_text(f'if __name__ == "__main__":\n    {body}\n')
+    guarded = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+    assert guarded.stdout == "committed\n", guarded.stderr
+
+
 def test_one_label_column_may_have_several_companions(table, tmp_path, threads):
     manifest = daskimg.read_manifest(table, labels=["label", "price:float"])
 
@@ -658,3 +734,71 @@ def test_a_path_is_an_address_as_good_as_its_text(pictures, table, tmp_path):
 
     assert plan.url == str(tmp_path / "a.zarr")
     assert plan.root == str(pictures[0])
+
+
+class Tables(BaseHTTPRequestHandler):
+    """Answers with the status that a path begins with; 200 after `server.wait` seconds."""
+
+    def do_GET(self):
+        status = int(self.path.split("/")[1])
+        content = self.server.content if status == 200 else b""
+        time.sleep(self.server.wait)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Tables)
+    httpd.content, httpd.wait = b"", 0.0
+    httpd.url = f"http://127.0.0.1:{httpd.server_port}"
+    thread = threading.Thread(target=partial(httpd.serve_forever, 0.01))
+    thread.start()
+    yield httpd
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "message"),
+    [
+        ("404/a.csv", run.REFUSED, "there is no file URL: the server answers 404 Not Found"),
+        ("404/a.parquet", run.REFUSED, "there is no file URL: the server answers 404 Not Found"),
+        ("403/a.csv", run.REFUSED, "URL may not be read: permission denied"),
+        ("503/a.csv", run.STOPPED, "cannot reach URL: .* the server answers 503"),
+        ("503/*.csv", run.STOPPED, "cannot reach URL: .*503"),
+    ],
+)
+def test_a_table_that_is_not_there_is_not_one_whose_server_is_in_trouble(
+    server, tmp_path, capsys, monkeypatch, path, code, message
+):
+    monkeypatch.setattr(_sources.time, "sleep", lambda seconds: None)
+    url = f"{server.url}/{path}"
+
+    assert run.main([url, str(tmp_path / "o.zarr")]) == code
+
+    line = capsys.readouterr().err
+    assert re.fullmatch(f"daskimg: {message}.*\n", line.replace(url, "URL", 1)), line
+
+
+@pytest.mark.parametrize("name", ["a.csv", "*.csv"])
+def test_a_table_whose_server_is_gone_may_be_asked_for_again(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(_sources.time, "sleep", lambda seconds: None)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/{name}"
+
+        assert run.main([url, str(tmp_path / "o.zarr")]) == run.STOPPED
+
+    line = capsys.readouterr().err
+    assert line.startswith(f"daskimg: cannot reach {url}: "), line
+    assert (line.count("\n"), "Cannot connect to host" in line) == (1, True)

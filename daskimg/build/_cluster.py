@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import resource_tracker
+from multiprocessing import current_process, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,12 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
-from daskimg.errors import OptionError
+from daskimg.errors import OptionError, StoppedError
 from daskimg.options import given, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
 _MOST_THREADS = 8  # a worker process of more threads spends them waiting for the GIL
 _DASHBOARD = 8787
@@ -102,6 +103,8 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
     ------
     OptionError
         If the scheduler does not answer.
+    StoppedError
+        If the processes of the local cluster do not start.
     """
     with starting(options) as connected:
         yield connected()
@@ -114,6 +117,9 @@ def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
         with _client_of(options.scheduler) as client:
             yield lambda: client
         return
+    if options.processes and _is_being_imported():
+        # The process that imports this script says so, once, when this one has ended.
+        raise SystemExit(1)
     with (
         dask.config.set({**_QUIET, _ENVIRON: _environment()}),
         ThreadPoolExecutor(1) as starter,
@@ -121,8 +127,39 @@ def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
     ):
         cluster = starter.submit(_local_cluster, options)
         # A client belongs to the context that made it: not to the starter's thread.
-        stack.callback(lambda: cluster.result().close())
-        yield lambda: stack.enter_context(_warm_client(cluster.result(), options))
+        stack.callback(_close, cluster)
+        yield lambda: stack.enter_context(_warm_client(_started(cluster), options))
+
+
+def _is_being_imported() -> bool:
+    """Tell whether this is a worker process that imports the main script, unguarded as it is."""
+    return bool(getattr(current_process(), "_inheriting", False))
+
+
+def _started(cluster: Future[LocalCluster]) -> LocalCluster:
+    """Wait for a cluster; its processes end at once where they run the script that starts them.
+
+    Raises
+    ------
+    StoppedError
+        If they did.
+    """
+    try:
+        return cluster.result()
+    except RuntimeError as error:  # Dask's, of a process that ended while it started
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise StoppedError(
+            f"the local cluster's processes did not start ({cause}); a script calls build_store "
+            f'below `if __name__ == "__main__":`, since each process imports it, or with '
+            f"cluster=ClusterOptions(processes=False)"
+        ) from None
+
+
+def _close(cluster: Future[LocalCluster]) -> None:
+    if cluster.exception() is None:
+        cluster.result().close()
 
 
 def _warm_client(cluster: LocalCluster, options: ClusterOptions) -> Client:

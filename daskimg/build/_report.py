@@ -7,12 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daskimg.words import counted
+from daskimg.words import counted, named
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from daskimg.plan import Plan
+    from daskimg.store import Failure
+
+_SHARDS = 3  # as many as there are examples of a reason
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Tally:
         Since the tasks were handed out.
     reasons
         Failed samples by reason.
+    failed_in
+        By reason, the first three of the finished shards in which a sample failed.
     """
 
     total: int
@@ -50,6 +55,7 @@ class Tally:
     stored_bytes: int = 0
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
+    failed_in: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def images_per_second(self) -> float:
@@ -65,7 +71,11 @@ class Tally:
         self.failed += int(report["failed"])
         self.reduced += int(report["reduced"])
         self.completed += int(report["completed"])
-        self.reasons.update(json.loads(report["reasons"]))
+        reasons = json.loads(report["reasons"])
+        self.reasons.update(reasons)
+        for reason in reasons:
+            shards = {*self.failed_in.get(reason, ()), int(report["shard"])}
+            self.failed_in[reason] = sorted(shards)[:_SHARDS]
         if report["resumed"]:
             self.resumed += samples
         else:
@@ -97,6 +107,8 @@ class Report:
         Samples by split; empty for a store without splits.
     empty
         Rows of the manifest that give no sample, by their size, mode or a filter.
+    examples
+        The first failures of each reason, if the store was refused.
     """
 
     url: str
@@ -113,9 +125,12 @@ class Report:
     reasons: dict[str, int]
     splits: dict[str, int]
     empty: int
+    examples: tuple[Failure, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan, outcome: str, tally: Tally) -> Report:
+    def of(
+        cls, plan: Plan, outcome: str, tally: Tally, examples: tuple[Failure, ...] = ()
+    ) -> Report:
         """Return the report of what was counted."""
         return cls(
             url=plan.url,
@@ -132,6 +147,7 @@ class Report:
             reasons=dict(tally.reasons.most_common()),
             splits={name: count for name, count in plan.sizes.items() if name},
             empty=plan.empty_rows,
+            examples=examples,
         )
 
     @property
@@ -142,7 +158,9 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
         found = {name: getattr(self, name) for name in self.__slots__}
-        return {**found, "images_per_second": round(self.images_per_second, 1)}
+        examples = [failure._asdict() for failure in self.examples]
+        rate = round(self.images_per_second, 1)
+        return {**found, "images_per_second": rate, "examples": examples}
 
     def lines(self) -> list[str]:
         """Return the summary, for people."""
@@ -150,7 +168,8 @@ class Report:
         found = [
             f"{self.outcome}: {counted(self.samples, 'sample')}, {self.failed:,} failed{share}"
         ]
-        found += [f"  {count:,} {reason}" for reason, count in self.reasons.items()]
+        for reason, count in self.reasons.items():
+            found += [f"  {count:,} {reason}", *self._examples(reason)]
         if self.splits:
             found.append("  " + ", ".join(f"{n} {count:,}" for n, count in self.splits.items()))
         if self.empty:
@@ -170,6 +189,10 @@ class Report:
                 f"read, {self.stored_bytes / 1e6:,.1f} MB written in {self.seconds:,.1f} s"
             )
         return [*found, f"  {self.url}"]
+
+    def _examples(self, reason: str) -> list[str]:
+        mine = (failure for failure in self.examples if failure.reason == reason)
+        return [f"    row {each.row}: {named(each.path)}: {each.message}" for each in mine]
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())

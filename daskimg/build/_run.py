@@ -234,17 +234,19 @@ class _Run:
         self._tally = Tally(plan.samples)
 
     def build(self, stored: store.StoredPlan, outcome: str) -> Report:
+        examples: tuple[store.Failure, ...] = ()
         try:
             self._build_shards()
             if self._tally.failed > self._plan.options.max_failed * self._tally.total:
                 outcome = "refused"
+                examples = store.first_failures(self._folder, self._tally.failed_in)
             else:
                 self._commit(stored)
         except (OSError, StoreError, ManifestError) as error:  # work has been done by now
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
-        return Report.of(self._plan, outcome, self._tally)
+        return Report.of(self._plan, outcome, self._tally, examples)
 
     def _build_shards(self) -> None:
         began = time.perf_counter()

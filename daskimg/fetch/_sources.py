@@ -27,16 +27,53 @@ IN_FLIGHT = 16
 _ATTEMPTS = 5
 _LONGEST_WAIT = 8.0
 
+_NOT_THERE, _FORBIDDEN = {404, 410}, {401, 403}  # what a web server answers
+
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _NEVER_THERE = {errno.ENAMETOOLONG, errno.ELOOP}  # no file can have such a name
 
 
 def open_input(location: str) -> IO[bytes]:
-    """Open a table (not a picture) for reading; the caller closes it."""
+    """Open a table (not a picture) for reading; the caller closes it.
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError
+        If the file is not there, or may not be read.
+    TransportError
+        If it could not be reached, after retries.
+    """
     if not is_url(location):
         return open(local_path(location), "rb")  # noqa: PTH123  handed to the caller
     system, path = remote(location)
-    return cast("IO[bytes]", system.open(path, "rb"))
+
+    def once() -> IO[bytes]:
+        try:
+            return cast("IO[bytes]", system.open(path, "rb"))
+        except FileNotFoundError as error:
+            answer = _answered(error)
+            if answer is error:
+                raise
+            raise answer from error
+
+    return cast("IO[bytes]", retried(once, location))
+
+
+def _answered(error: FileNotFoundError) -> OSError:
+    """Return what a web server said, or that it said nothing.
+
+    fsspec calls a web address not found for whatever reason it cannot be opened.
+    """
+    cause = error.__cause__
+    if cause is None or isinstance(cause, ValueError):  # another file system; no web address
+        return error
+    status = getattr(cause, "status", None)  # aiohttp's
+    if status is None:
+        return ConnectionError(str(cause))
+    answer = f"the server answers {status} {getattr(cause, 'message', '')}"
+    if status in _NOT_THERE:
+        return FileNotFoundError(answer)
+    return PermissionError(answer) if status in _FORBIDDEN else ConnectionError(answer)
 
 
 def read(location: str, max_bytes: int = MAX_BYTES) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pandas as pd
 
 from daskimg import fetch
-from daskimg.errors import ManifestError, OptionError
+from daskimg.errors import DaskimgError, ManifestError, OptionError, TransportError
 from daskimg.manifest._frames import FrameTable, is_dask
 from daskimg.manifest._listings import (
     PICTURES,
@@ -27,7 +28,7 @@ from daskimg.manifest._tiny_imagenet import TinyImageNet
 from daskimg.options import one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from daskimg.manifest._pieces import Source
 
@@ -95,7 +96,32 @@ def _is_folder(location: str) -> bool:
     # A listing page on a web server is no folder, and a table's page is no listing.
     if location.startswith(("http://", "https://")):
         return False
-    return fetch.is_folder(location)
+    with _reached(location):
+        return fetch.is_folder(location)
+
+
+@contextmanager
+def _reached(location: str) -> Iterator[None]:
+    """Tell what a remote file system raises, each from a tree of its own, in one line.
+
+    Raises
+    ------
+    ManifestError
+        If it may not be read.
+    TransportError
+        If it cannot be reached.
+    """
+    try:
+        yield
+    except DaskimgError:
+        raise
+    except PermissionError:
+        raise ManifestError(f"{location} may not be read: permission denied") from None
+    except Exception as error:
+        if not fetch.is_url(location):
+            raise
+        said = " ".join(str(error).split())
+        raise TransportError(location, f"{type(error).__name__}: {said}") from error
 
 
 def _is_glob(location: str) -> bool:
@@ -108,7 +134,8 @@ def _is_glob(location: str) -> bool:
 def _matches(location: str) -> list[str]:
     if not _is_glob(location) and fetch.is_url(location):
         return [location]  # opening it tells whether it is there
-    found = fetch.expand(location)
+    with _reached(location):
+        found = fetch.expand(location)
     if not found and _is_glob(location):
         raise ManifestError(f"no file matches {location}")
     if not found:

@@ -34,8 +34,9 @@ def opened(location: str) -> Iterator[IO[bytes]]:
             yield file
     except (DaskimgError, pa.ArrowInvalid):
         raise
-    except FileNotFoundError:
-        raise ManifestError(f"there is no file {location}") from None
+    except FileNotFoundError as error:
+        answer = f": {error}" if location.startswith(("http://", "https://")) else ""
+        raise ManifestError(f"there is no file {location}{answer}") from None
     except PermissionError:
         raise ManifestError(f"{location} may not be read: permission denied") from None
     except (OSError, ImportError) as error:

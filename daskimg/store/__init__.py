@@ -8,6 +8,7 @@ every other with its hash.
 from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, sample_spans
 from daskimg.store._checks import damaged_objects, findings, forget_shards, tidy
 from daskimg.store._commit import Commit, commit_store, last_commit
+from daskimg.store._failures import Failure, first_failures
 from daskimg.store._layout import FAILED, OK, PENDING, RECORDS, chunk_name
 from daskimg.store._ledger import (
     Entry,
@@ -41,6 +42,7 @@ __all__ = [
     "Commit",
     "Committed",
     "Entry",
+    "Failure",
     "ShardBuffer",
     "State",
     "StoredPlan",
@@ -55,6 +57,7 @@ __all__ = [
     "find_commit",
     "find_entry",
     "findings",
+    "first_failures",
     "forget_shards",
     "last_commit",
     "ledger_name",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
+
+from daskimg.words import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -12,6 +15,52 @@ if TYPE_CHECKING:
     from daskimg.build import Tally
 
 _EVERY = 10.0  # seconds between lines where there is no terminal
+_SILENCE = 3.0  # seconds that a table may take before anything is said of it
+_REDRAWN = 0.5  # seconds, on a terminal
+
+
+class Reading(AbstractContextManager["Reading"]):
+    """A context that says on stderr how far a table is read, if that takes its time.
+
+    From a thread of its own: a server that answers slowly gives no other occasion.
+    """
+
+    def __init__(self) -> None:
+        self._text = "reading the table"
+        self._ended = threading.Event()
+        self._teller = threading.Thread(target=self._tell, daemon=True)
+
+    def __enter__(self) -> Reading:
+        self._teller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Fall silent, whatever happened."""
+        self._ended.set()
+        self._teller.join()
+
+    def __call__(self, phase: str, rows: int) -> None:
+        """Take note of what is read, ``headers`` or the ``table``, and of the rows so far."""
+        headers = f"headers: {counted(rows, 'picture')}"
+        table = f"the table: {counted(rows, 'row')}"
+        self._text = f"reading {headers if phase == 'headers' else table}"
+
+    def _tell(self) -> None:
+        if not self._ended.wait(_SILENCE):
+            (self._draw if sys.stderr.isatty() else self._write)()
+
+    def _write(self) -> None:
+        while True:
+            sys.stderr.write(f"{self._text}\n")
+            if self._ended.wait(_EVERY):
+                return
+
+    def _draw(self) -> None:
+        from rich.console import Console
+
+        with Console(stderr=True).status(self._text) as status:
+            while not self._ended.wait(_REDRAWN):
+                status.update(self._text)
 
 
 class Watcher(AbstractContextManager["Watcher"]):

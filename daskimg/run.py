@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from _thread import interrupt_main
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,6 +29,7 @@ from daskimg.errors import (
 # What is heavy is imported where it is used: worker processes import this module too.
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from types import FrameType
 
     from distributed import Client
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from daskimg.build import ClusterOptions, Report, Standing, Tally
     from daskimg.manifest import Manifest
     from daskimg.plan import Plan
-    from daskimg.progress import Watcher
+    from daskimg.progress import Reading, Watcher
     from daskimg.recipe import Recipe
 
 COMMITTED, TOO_MANY_FAILED, REFUSED, STOPPED = 0, 1, 2, 3
@@ -212,15 +214,17 @@ class _Command:
         cluster = self._cluster()
         standing = standing_of(given["store"], overwrite=given["overwrite"])
         options = self._store_options()
-        plan = plan_store(
-            manifest_of(given),
-            given["store"],
-            recipe_of(given),
-            split=given["split"],
-            limit=given["limit"],
-            stored_rows=standing.stored.rows if standing.stored else None,
-            **options,
-        )
+        with _reading(self._loud and not given["as_json"]) as on_rows:
+            plan = plan_store(
+                manifest_of(given),
+                given["store"],
+                recipe_of(given),
+                split=given["split"],
+                limit=given["limit"],
+                stored_rows=standing.stored.rows if standing.stored else None,
+                on_rows=on_rows,
+                **options,
+            )
         if given["dry_run"]:
             return self._dry_run(plan, standing, cluster)
         deletion = standing.deletion()
@@ -312,6 +316,12 @@ def exit_of(error: DaskimgError) -> int:
     """Return 3 for what another try may get over, 2 for what it will not."""
     resumable = isinstance(error, StoppedError | TransportError | TransformError)
     return STOPPED if resumable else REFUSED
+
+
+def _reading(loud: bool) -> AbstractContextManager[Reading | None]:
+    from daskimg.progress import Reading
+
+    return Reading() if loud else nullcontext()
 
 
 def _watcher(loud: bool, total: int) -> Watcher:

@@ -18,7 +18,7 @@ import pytest
 import scenes
 
 import daskimg
-from daskimg import cli, fetch, run, store
+from daskimg import cli, fetch, progress, run, store
 from daskimg.fetch import _sources
 
 ORDINARY = ["--size", "16", "--max-failed", "1", "--workers", "1", "--threads", "2"]
@@ -802,3 +802,60 @@ def test_a_table_whose_server_is_gone_may_be_asked_for_again(tmp_path, capsys, m
     line = capsys.readouterr().err
     assert line.startswith(f"daskimg: cannot reach {url}: "), line
     assert (line.count("\n"), "Cannot connect to host" in line) == (1, True)
+
+
+def test_a_slow_table_is_told_of_but_not_where_quiet_was_asked_for(
+    server, table, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(progress, "_SILENCE", 0.02)
+    monkeypatch.setattr(progress, "_EVERY", 60)
+    server.content, server.wait = table.to_csv(index=False).encode(), 0.05
+    arguments = [f"{server.url}/200/a.csv", str(tmp_path / "o.zarr"), "--dry-run", *ORDINARY]
+
+    codes = [run.main([*arguments, *more]) for more in ([], ["--quiet"], ["--json"])]
+
+    assert codes == [0, 0, 0]
+    assert re.fullmatch(r"reading the table(: 40 rows)?\n", capsys.readouterr().err)
+
+
+def test_nothing_is_said_of_a_table_that_is_read_at_once(labels, tmp_path, capsys):
+    assert run.main([str(labels), str(tmp_path / "o.zarr"), "--dry-run", *ORDINARY]) == 0
+
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("is_terminal", [False, True], ids=["log", "terminal"])
+def test_what_is_read_is_told_with_its_count(capsys, monkeypatch, is_terminal):
+    monkeypatch.setattr(progress, "_SILENCE", 0.01)
+    monkeypatch.setattr(progress, "_EVERY", 0.02)
+    monkeypatch.setattr(progress, "_REDRAWN", 0.02)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+
+    said = ""
+
+    def wait_for(text):
+        nonlocal said
+        deadline = time.monotonic() + 30
+        while text not in said and time.monotonic() < deadline:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+        assert text in said
+
+    with progress.Reading() as reading:
+        wait_for("reading the table")
+        reading("headers", 40_000)
+        wait_for("reading headers: 40,000 pictures")
+        reading("table", 1)
+        wait_for("reading the table: 1 row")
+
+
+def test_a_plan_tells_of_headers_first_and_then_of_the_table(table, tmp_path):
+    many = pd.concat([table] * 60, ignore_index=True)
+    told = []
+
+    daskimg.plan_store(
+        daskimg.read_manifest(many), tmp_path / "a.zarr", daskimg.recipes.tiles(16),
+        on_rows=lambda phase, rows: told.append((phase, rows)),
+    )  # fmt: skip
+
+    assert told == [("headers", 1024), ("headers", 2048), ("headers", 2400), ("table", 2400)]

@@ -25,7 +25,7 @@ from daskimg.manifest._sources import absolute, open_source
 from daskimg.options import given, one_of, texts, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -144,6 +144,10 @@ def _classes(source: Source, choice: Choice, given: str | Sequence[str] | None) 
         for label in choice.labels
         if label.column in source.class_names and label.kind in (None, "class", "multi")
     }
+
+
+def _silent(rows: int) -> None:
+    """Tell nobody."""
 
 
 class Cells(NamedTuple):
@@ -287,7 +291,12 @@ class Manifest:
             split.with_names(names)  # a column of something else is refused early
         return split.with_names(names)
 
-    def scan(self, prefix_rows: int | None = None, split: Split | None = None) -> Facts:
+    def scan(
+        self,
+        prefix_rows: int | None = None,
+        split: Split | None = None,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> Facts:
         """Read the table once, in bounded memory, and return what it holds.
 
         Parameters
@@ -296,6 +305,8 @@ class Manifest:
             Also digest the first so many rows by themselves.
         split
             What splits the store, if anything does: a ``split`` column that does not is mentioned.
+        on_rows
+            Called now and then with the number of rows read so far.
 
         Raises
         ------
@@ -305,7 +316,8 @@ class Manifest:
         """
         splitting = split.column if split is not None else None
         with closing(Scan(self.table, self.choice, self.limit, splitting)) as scan:
-            return scan.facts(scan.run(prefix_rows), self.classes, self.unknown)
+            prefix = scan.run(prefix_rows, on_rows or _silent)
+            return scan.facts(prefix, self.classes, self.unknown)
 
     def pieces(self, facts: Facts) -> Iterator[pd.DataFrame]:
         """Yield the numbered rows, in order, at most 100,000 at a time.

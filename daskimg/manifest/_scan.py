@@ -34,7 +34,7 @@ from daskimg.manifest._pieces import Part, Piece, Source, numbered
 from daskimg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -60,7 +60,7 @@ class Scan:
         self._spool = HashSpool()
         self._sample = _Sample()
 
-    def run(self, prefix_rows: int | None) -> str | None:
+    def run(self, prefix_rows: int | None, on_rows: Callable[[int], None]) -> str | None:
         """Read the whole table; return the digest of its first ``prefix_rows`` rows."""
         prefix = None
         for row, piece in numbered(self._source, self._limit):
@@ -71,6 +71,7 @@ class Scan:
                 piece, row = piece.cut(rest, piece.rows), row + rest
             if piece.rows:
                 self._add(row, piece)
+            on_rows(self._rows)
         return prefix
 
     def facts(self, prefix: str | None, classes: Classes, unknown: Unknown) -> Facts:

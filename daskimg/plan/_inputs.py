@@ -8,7 +8,6 @@ from typing import Any
 from daskimg.errors import OptionError
 from daskimg.manifest import Manifest, Split
 from daskimg.options import RunOptions, StoreOptions, given
-from daskimg.recipe import Recipe
 
 
 def check_inputs(manifest: object, recipe: object) -> None:
@@ -19,6 +18,8 @@ def check_inputs(manifest: object, recipe: object) -> None:
     OptionError
         Saying what was given, and what would work.
     """
+    from daskimg.recipe import Recipe  # brings all transforms, which no reader needs
+
     if not isinstance(manifest, Manifest):
         source = repr(manifest) if isinstance(manifest, str | os.PathLike) else "..."
         raise OptionError(

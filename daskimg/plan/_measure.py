@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from daskimg.manifest import Cells, Manifest
     from daskimg.recipe import Recipe
 
+    Phase = Literal["headers", "table"]
     Count = Callable[[int, int, int, str | None], int]
     Size = tuple[int, int, str | None]
 
@@ -50,7 +51,11 @@ def check_splits(recipe: Recipe, names: tuple[str, ...]) -> None:
 
 
 def expand(
-    manifest: Manifest, recipes: dict[str, Recipe], split: Split | None, limit: int | None
+    manifest: Manifest,
+    recipes: dict[str, Recipe],
+    split: Split | None,
+    limit: int | None,
+    on_rows: Callable[[Phase, int], None],
 ) -> Listed | None:
     """Return what each row gives, or ``None`` if that follows from the number of rows.
 
@@ -64,6 +69,8 @@ def expand(
         How rows are split.
     limit
         Samples after which to stop, of all splits.
+    on_rows
+        Called now and then with what is read, and the number of rows so far.
     """
     by_size = [recipe.by_size for recipe in recipes.values()]
     if split is None and not any(by_size):
@@ -77,6 +84,7 @@ def expand(
             rest = None if limit is None else limit - sum(found.samples)
             found.add(lines if rest is None else _cut(lines, rest))
             found.refused = measure.refused if measure else 0
+            on_rows("headers" if measure else "table", found.rows)
             if limit is not None and sum(found.samples) >= limit:
                 return found
     return found

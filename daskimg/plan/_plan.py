@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -24,12 +25,13 @@ from daskimg.plan._summary import lines, plain
 from daskimg.words import megabytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from os import PathLike
 
     from daskimg.manifest import Facts, Label, Manifest, Split
     from daskimg.plan._expansion import Expansion
     from daskimg.plan._layout import ArraySpec
+    from daskimg.plan._measure import Phase
     from daskimg.recipe import Recipe
 
 STAGED = ("daskimg_group", "daskimg_first", "daskimg_samples", "daskimg_height", "daskimg_width")
@@ -241,6 +243,7 @@ def plan_store(
     store: StoreOptions | None = None,
     options: RunOptions | None = None,
     stored_rows: int | None = None,
+    on_rows: Callable[[Phase, int], None] | None = None,
 ) -> Plan:
     """Read the table once and plan the store; nothing is written.
 
@@ -268,6 +271,9 @@ def plan_store(
         What the run puts up with.
     stored_rows
         Rows of an unfinished store at ``url``, to tell appended rows from other changes.
+    on_rows
+        Called now and then with what is being read, ``headers`` of pictures or the ``table``,
+        and the number of rows so far.
 
     Raises
     ------
@@ -284,9 +290,10 @@ def plan_store(
     check_splits(recipe, names)
     recipes = {name: recipe.of(name) for name in names}
     specs = {name: one.outputs()[0] for name, one in recipes.items()}
-    listed = expand(manifest, recipes, divided, limit)
+    tell = on_rows or _silent
+    listed = expand(manifest, recipes, divided, limit, tell)
     manifest = _cut(manifest, recipe, listed, limit)
-    facts = manifest.scan(stored_rows, divided)
+    facts = manifest.scan(stored_rows, divided, partial(tell, "table"))
     if not facts.rows:
         raise PlanError(f"{manifest.source} is empty: there is nothing to build")
     expansion = listed or _uniform(facts.rows, recipe, limit)
@@ -312,6 +319,10 @@ def plan_store(
         tuple(groups),
         options or RunOptions(),
     )
+
+
+def _silent(phase: Phase, rows: int) -> None:
+    """Tell nobody."""
 
 
 def _cut(manifest: Manifest, recipe: Recipe, listed: Listed | None, limit: int | None) -> Manifest:

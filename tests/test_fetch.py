@@ -8,7 +8,7 @@ import pytest
 
 from daskimg import fetch
 from daskimg.errors import SampleError, TransportError
-from daskimg.fetch import _sources
+from daskimg.fetch import _retries
 
 NAMES = ["plain.jpg", "nét 图像 #1 100%.jpg", "a::b.jpg", "with space?.jpg", "[x].jpg", "%41.jpg"]
 
@@ -150,7 +150,11 @@ def server():
 @pytest.fixture
 def no_waiting(monkeypatch):
     waits = []
-    monkeypatch.setattr(_sources.time, "sleep", waits.append)
+
+    async def pause(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr(_retries, "pause", pause)
     return waits
 
 
@@ -182,7 +186,7 @@ def test_an_unreachable_server_is_no_bad_picture(no_waiting):
         with pytest.raises(TransportError, match="cannot reach http"):
             fetch.read(url)
 
-    assert len(no_waiting) == 4
+    assert len(no_waiting) == fetch.Options().attempts - 1
 
 
 @pytest.fixture(params=["disk", "memory"])

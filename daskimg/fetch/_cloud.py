@@ -10,6 +10,7 @@ import asyncio
 import io
 import json as json_text
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from daskimg.errors import OptionError
 from daskimg.fetch._bodies import body_of, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._retries import Fault, retried, status_fault
-from daskimg.fetch._systems import Plain
+from daskimg.fetch._systems import BeyondError, Plain, in_loop
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ _BEYOND = 416
 
 class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
     """gcsfs, with requests that end, are repeated in one place, and are checked."""
+
+    @staticmethod
+    def close_session(loop: Any, session: Any, asynchronous: bool = False) -> None:
+        """Close the connections where they live: gcsfs does it from whatever thread ends."""
+        if loop is None or not loop.is_running() or in_loop(loop):
+            GCSFileSystem.close_session(loop, session, asynchronous)
+            return
+        with suppress(Exception):  # at the end of the process, and it need not succeed
+            asyncio.run_coroutine_threadsafe(session.close(), loop).result(1.0)
 
     async def _set_session(self) -> Any:
         if self._session is None and not getattr(self, "_use_client_cert", False):
@@ -50,19 +60,16 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
         body = {name: sent.pop(name, None) for name in ("json", "data")}
         query = {n: v for n, v in sent.items() if n not in ("cache_type", "cache_source")}
         url = self._format_path(path, args)
-        tried = 0
 
         async def once() -> tuple[int, Any, Any, bytes]:
-            nonlocal tried
-            tried += 1
             return await self.exchange(method, url, headers=headers, query=query, **body)
 
         try:
             return await retried(once, _told(path, args), self._location)
         except FileNotFoundError:
-            if method.upper() == "DELETE" and tried > 1:
-                return 204, {}, None, b""  # done by an attempt whose answer was lost
-            raise
+            if method.upper() != "DELETE":
+                raise
+            return 204, {}, None, b""  # gone: by another, or by us before an answer was lost
 
     async def exchange(
         self,
@@ -110,7 +117,7 @@ class Cloud(Plain):
 
         try:
             return await retried(once, f"gs://{path}", self.system._location)
-        except _Beyond:
+        except BeyondError:
             return b""
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:
@@ -151,13 +158,9 @@ class Cloud(Plain):
         return await getattr(self.system, f"_{name}")(*arguments, **options)
 
 
-class _Beyond(Exception):
-    """Nothing of the range asked for is there."""
-
-
 def _refuse(status: int, headers: Any, content: bytes, url: str) -> None:
     if status == _BEYOND:
-        raise _Beyond
+        raise BeyondError
     message = _message(content)
     if status >= 500 or status in _LATER:
         raise status_fault(status, message, headers.get("Retry-After"))

@@ -30,6 +30,10 @@ _WEB = ("http", "https")
 _CLOUD = ("gs", "gcs")
 
 
+class BeyondError(FileNotFoundError):
+    """Nothing of the range asked for is there: the object ends before."""
+
+
 class System(Protocol):
     """Where objects are: every request is repeated, and its time limited, in here.
 
@@ -68,7 +72,7 @@ class Plain:
             start, stop = 0, limit + 1
         try:
             content = bytes(await self.ask("cat_file", path, start, stop))
-        except _Beyond:  # an object without a byte has no range that could be sent
+        except BeyondError:  # an object without a byte has no range that could be sent
             return b""
         if limit is not None:
             refuse_large(len(content), limit)
@@ -100,7 +104,7 @@ class Plain:
                     return await self._called(name, *arguments, **options)
             except Exception as error:
                 if status_of(error) == 416:
-                    raise _Beyond from None
+                    raise BeyondError from None
                 raise
 
         return await retried(once, self.address(arguments[0]))
@@ -113,10 +117,6 @@ class Plain:
         if self.system.async_impl:
             return await getattr(self.system, f"_{name}")(*arguments, **options)
         return await asyncio.to_thread(getattr(self.system, name), *arguments, **options)
-
-
-class _Beyond(FileNotFoundError):
-    """Nothing of the range asked for is there."""
 
 
 class _Systems:
@@ -186,6 +186,14 @@ def run(work: Coroutine[Any, Any, Outcome]) -> Outcome:
 def start(work: Coroutine[Any, Any, Outcome]) -> Future[Outcome]:
     """Begin work on the one loop that all requests of this process share."""
     return asyncio.run_coroutine_threadsafe(work, fsspec.asyn.get_loop())
+
+
+def in_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether this is the thread of a loop."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _kind(scheme: str) -> Any:

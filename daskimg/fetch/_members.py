@@ -155,13 +155,17 @@ def list_tar(file: IO[bytes]) -> Listing:
     _refuse_compressed(file.read(_BLOCK))
     file.seek(0)
     members: dict[str, Member] = {}
+    broken = ""
     with tarfile.open(fileobj=file, mode="r:") as archive:
         try:
             for each in _headers(archive):
                 _add(members, each)
+            file.seek(archive.offset)
+            if file.read(_BLOCK).strip(b"\0"):  # an archive ends in zeros, or not at all
+                broken = "a header is damaged"
         except tarfile.TarError as error:
-            return Listing(members, f"it breaks off after {len(members)} members ({error})")
-    return Listing(members)
+            broken = str(error)
+    return Listing(members, broken and f"it breaks off after {len(members)} members ({broken})")
 
 
 def plain_name(name: str) -> str:

@@ -66,10 +66,12 @@ class Ranges(io.RawIOBase):
         in_a_row = self._at == self._first + len(self._held) and self._held
         self._step = min(_MOST, 2 * self._step) if in_a_row else _LEAST
         stop = min(self._size, self._at + max(wanted, self._step))
-        content = self._read(self._at, stop)
-        whole = len(content) == self._size  # the server knows no ranges: never ask again
-        self._first = 0 if whole else self._at
-        self._held = content
+        # A zip is read from its end, piece by piece further to the front.
+        start = min(self._at, stop - self._step) if stop == self._size else self._at
+        start = max(0, start)
+        self._held = self._read(start, stop)
+        whole = len(self._held) == self._size  # perhaps a server without ranges: all is here
+        self._first = 0 if whole else start
 
 
 def opened(size: int, read: Callable[[int, int], bytes]) -> IO[bytes]:

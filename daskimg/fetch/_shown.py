@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from daskimg.fetch._options import configured
+from daskimg.fetch._paths import place_of
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)\]]+")
 _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
@@ -23,9 +24,9 @@ def shown(location: str) -> str:
     """
     if "://" not in location:
         return location
-    outer, joint, inner = location.rpartition("::")
-    if joint and "://" in inner and "://" in outer:  # an archive, and where it lies
-        return f"{shown(outer)}{joint}{shown(inner)}"
+    place = place_of(location)
+    if place:
+        return str(place._replace(archive=shown(place.archive)))
     location = _USER.sub(r"\1", location)
     if _WEB.match(location):
         return re.split(r"[?#]", location, maxsplit=1)[0]

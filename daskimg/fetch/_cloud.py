@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json as json_text
+import re
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from daskimg.fetch._systems import Content
 
 _WRITER = "daskimg-writer"  # metadata of a created object: tells our own from another's
+_UNLIKE = re.compile(r"(crc32c|md5).*match", re.IGNORECASE | re.DOTALL)
 _LATER = (408, 429)
 _BEYOND = 416
 
@@ -168,6 +170,8 @@ def _refuse(status: int, headers: Any, content: bytes, url: str) -> None:
         raise Fault("credentials", f"401 {message}")  # a token that has just expired
     if status in (401, 403):
         raise PermissionError(f"Forbidden: {message}")  # gcsfs looks for this first word
+    if status == 400 and _UNLIKE.search(message):
+        raise Fault("corrupt", f"400 {message}")  # what was sent is not what arrived
     if status == 400 and "requester pays" in message:
         raise OptionError("the bucket's requester pays; set the storage option gs.requester_pays")
     if status in (404, 412):

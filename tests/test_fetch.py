@@ -1,14 +1,12 @@
 import os
 import socket
-import threading
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from web import Answer, serving
 
 from daskimg import fetch
 from daskimg.errors import SampleError, TransportError
-from daskimg.fetch import _sources
+from daskimg.fetch import _retries
 
 NAMES = ["plain.jpg", "nét 图像 #1 100%.jpg", "a::b.jpg", "with space?.jpg", "[x].jpg", "%41.jpg"]
 
@@ -115,47 +113,25 @@ def test_a_source_over_the_limit_is_refused_before_it_is_read(tmp_path):
     assert caught.value.reason == "bytes"
 
 
-class Server(BaseHTTPRequestHandler):
-    """Answers each path with the statuses of its script, then with its own name."""
-
-    def do_GET(self):
-        script = self.server.script.get(self.path, [])
-        status = script.pop(0) if script else 200
-        self.server.asked.append(self.path)
-        body = self.path.encode() if status == 200 else b""
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
 def server():
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    httpd.script, httpd.asked = {}, []
-    httpd.url = f"http://127.0.0.1:{httpd.server_port}"
-    thread = threading.Thread(target=partial(httpd.serve_forever, 0.01))
-    thread.start()
-    yield httpd
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture
 def no_waiting(monkeypatch):
     waits = []
-    monkeypatch.setattr(_sources.time, "sleep", waits.append)
+
+    async def pause(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr(_retries, "pause", pause)
     return waits
 
 
 def test_remote_sources_come_in_order_and_missing_ones_are_named(server):
-    server.script["/3.jpg"] = [404] * 9
+    server.script["/3.jpg"] = [Answer(404)]
     places = [f"{server.url}/{i}.jpg" for i in range(40)]
 
     found = list(fetch.read_ahead(places))
@@ -168,7 +144,7 @@ def test_remote_sources_come_in_order_and_missing_ones_are_named(server):
 
 
 def test_a_server_in_trouble_is_asked_again(server, no_waiting):
-    server.script["/a.jpg"] = [503, 503]
+    server.script["/a.jpg"] = [Answer(503), Answer(503)]
 
     assert fetch.read(f"{server.url}/a.jpg") == b"/a.jpg"
     assert len(no_waiting) == 2
@@ -182,7 +158,83 @@ def test_an_unreachable_server_is_no_bad_picture(no_waiting):
         with pytest.raises(TransportError, match="cannot reach http"):
             fetch.read(url)
 
-    assert len(no_waiting) == 4
+    assert len(no_waiting) == fetch.Options().attempts - 1
+
+
+def test_whole_objects_are_asked_for_in_one_plain_request(server):
+    places = [f"{server.url}/{i}.jpg" for i in range(30)]
+
+    list(fetch.read_ahead(places))
+
+    assert sorted(server.asked) == sorted((f"/{i}.jpg", None) for i in range(30))
+
+
+def test_redirects_are_followed(server):
+    server.script["/old.jpg"] = [Answer(302, headers={"Location": "/new.jpg"})]
+
+    assert fetch.read(f"{server.url}/old.jpg") == b"/new.jpg"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(404, "missing"), (410, "missing"), (403, "unreadable")]
+)
+def test_what_a_web_server_does_not_give_is_told_apart_at_once(server, status, reason):
+    server.script["/a.jpg"] = [Answer(status)]
+
+    with pytest.raises(SampleError, match=reason):
+        fetch.read(f"{server.url}/a.jpg")
+
+    assert len(server.asked) == 1
+
+
+def test_missing_credentials_are_no_fault_of_a_picture(server):
+    server.script["/a.jpg"] = [Answer(401)]
+
+    with pytest.raises(TransportError, match=r"401 Unauthorized$"):
+        fetch.read(f"{server.url}/a.jpg")
+
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("said", [{}, {"Content-Length": None}], ids=["said", "unsaid"])
+def test_a_remote_source_over_the_limit_is_refused(server, said):
+    server.script["/a.jpg"] = [Answer(body=b"x" * 2000, headers=said)]
+
+    with pytest.raises(SampleError, match=r"limit of 1,000 bytes") as caught:
+        fetch.read(f"{server.url}/a.jpg", 1000)
+
+    assert caught.value.reason == "bytes"
+
+
+def test_remote_tables_are_read_by_parts_or_whole(server):
+    content = os.urandom(300_000)
+    server.files["/a.csv"] = content
+
+    with fetch.open_input(f"{server.url}/a.csv?signature=1") as file:
+        file.seek(100_000)
+        assert file.read(10) == content[100_000:100_010]
+        file.seek(0)
+        assert file.read() == content
+
+    assert fetch.expand(f"{server.url}/a.csv?signature=1") == [f"{server.url}/a.csv?signature=1"]
+    assert {path for path, _ in server.asked} == {"/a.csv?signature=1"}
+
+
+def test_a_server_without_ranges_is_asked_for_a_table_once():
+    with serving(ranges=False) as server:
+        server.files["/a.csv"] = content = os.urandom(300_000)
+
+        with fetch.open_input(f"{server.url}/a.csv") as file:
+            assert file.read() == content
+
+    assert len(server.asked) == 2  # how large, and all of it
+
+
+def test_a_table_that_is_not_there_is_no_such_file(server):
+    server.script["/a.csv"] = [Answer(404)]
+
+    with pytest.raises(FileNotFoundError, match="no such object"):
+        fetch.open_input(f"{server.url}/a.csv")
 
 
 @pytest.fixture(params=["disk", "memory"])

@@ -2,25 +2,35 @@
 
 Local paths never pass through fsspec: ``#``, ``%``, ``::`` and spaces are ordinary
 characters in a file name, and a local read costs microseconds.
+
+Remote reads and writes have time-outs, are tried again in one place, and are checked against
+the lengths and hashes that servers give. What others say of an address is shown without its
+query and without whose it is.
 """
 
+from daskimg.fetch._ahead import Found, find_ahead, in_order, read_ahead
+from daskimg.fetch._found import expand, is_folder
 from daskimg.fetch._objects import Folder, open_folder
-from daskimg.fetch._paths import expand, is_folder, is_url, join, local_path, name_of
-from daskimg.fetch._sources import (
-    Found,
-    find_ahead,
-    in_order,
-    limited,
-    open_input,
-    read,
-    read_ahead,
-    read_part,
-    under_extensions,
+from daskimg.fetch._options import (
+    Options,
+    configure,
+    configured,
+    parse_storage,
+    read_environment,
+    using,
 )
+from daskimg.fetch._paths import is_url, join, local_path, name_of
+from daskimg.fetch._retries import retries
+from daskimg.fetch._shown import scrubbed, shown
+from daskimg.fetch._sources import limited, open_input, read, read_part, under_extensions
+from daskimg.fetch._systems import storage_options
 
 __all__ = [
     "Folder",
     "Found",
+    "Options",
+    "configure",
+    "configured",
     "expand",
     "find_ahead",
     "in_order",
@@ -32,8 +42,15 @@ __all__ = [
     "name_of",
     "open_folder",
     "open_input",
+    "parse_storage",
     "read",
     "read_ahead",
+    "read_environment",
     "read_part",
+    "retries",
+    "scrubbed",
+    "shown",
+    "storage_options",
     "under_extensions",
+    "using",
 ]

@@ -7,13 +7,19 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
-from daskimg.errors import TransportError
-from daskimg.fetch._paths import is_url, local_path, remote
-from daskimg.fetch._sources import retried
+from daskimg.errors import SampleError, TransportError
+from daskimg.fetch._paths import is_url, local_path
+from daskimg.fetch._shown import scrubbed, shown
+from daskimg.fetch._systems import Content, remote, run
 
-Content = bytes | bytearray | memoryview
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from daskimg.fetch._systems import System
+
+Outcome = TypeVar("Outcome")
 
 _UNFINISHED = ".daskimg-"  # prefix of temporary files; a reader and a listing pass over them
 
@@ -145,11 +151,11 @@ class _Local:
 
 
 class _Remote:
-    """A bucket's prefix, through fsspec."""
+    """A bucket's prefix: requests are repeated, and checked, by its system."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._system, path = remote(self.url)
+        _, path = remote(self.url)
         self._root = path.rstrip("/")
 
     def __reduce__(self) -> tuple[type[_Remote], tuple[str]]:
@@ -157,47 +163,43 @@ class _Remote:
         return type(self), (self.url,)
 
     def put(self, name: str, content: Content) -> None:
-        self._retried(name, lambda: self._system.pipe_file(self._path(name), bytes(content)))
+        self._run(lambda system: system.write(self._path(name), content, create=False), name)
 
     def create(self, name: str, content: Content) -> bool:
-        def once() -> None:
-            self._system.pipe_file(self._path(name), bytes(content), mode="create")
-
         try:
-            self._retried(name, once)
+            self._run(lambda system: system.write(self._path(name), content, create=True), name)
         except FileExistsError:
-            # A lost answer to our own write comes back as "exists": equal bytes are ours.
-            return self.read(name) == bytes(content)
+            return False
         return True
 
     def read(self, name: str) -> bytes:
-        return bytes(self._retried(name, lambda: self._system.cat_file(self._path(name))))
+        return self._run(lambda system: system.read(self._path(name), None, None, None), name)
 
     def open(self, name: str) -> IO[bytes]:
         return io.BytesIO(self.read(name))
 
     def size(self, name: str) -> int | None:
         try:
-            return int(self._retried(name, lambda: self._system.info(self._path(name)))["size"])
+            return self._run(lambda system: system.size(self._path(name)), name)
         except FileNotFoundError:
             return None
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         start = self._path(prefix) if prefix else self._root
-        found = self._retried(prefix, lambda: self._system.find(start, detail=True))
+        found = self._ask("find", start, detail=True)
         skip = len(self._root) + 1
         return {path[skip:]: int(facts["size"]) for path, facts in sorted(found.items())}
 
     def names(self) -> list[str]:
         try:
-            found = self._retried("", lambda: self._system.ls(self._root, detail=False))
+            found = self._ask("ls", self._root, detail=False)
         except FileNotFoundError:
             return []
         return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
 
     def remove(self, name: str) -> None:
         try:
-            self._retried(name, lambda: self._system.rm(self._path(name), recursive=True))
+            self._ask("rm", self._path(name), recursive=True)
         except FileNotFoundError:
             return
 
@@ -210,9 +212,16 @@ class _Remote:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _retried(self, name: str, call: Any) -> Any:
+    def _ask(self, operation: str, path: str, **options: Any) -> Any:
+        name = path[len(self._root) + 1 :]
+        return self._run(lambda system: system.ask(operation, path, **options), name)
+
+    def _run(self, work: Callable[[System], Coroutine[Any, Any, Outcome]], name: str) -> Outcome:
+        system, _ = remote(self.url)
         try:
-            self._system.invalidate_cache()
-            return retried(call, f"{self.url}/{name}")
+            return run(work(system))
+        except SampleError as error:
+            message = error.message
         except PermissionError as error:
-            raise TransportError(f"{self.url}/{name}", str(error)) from error
+            message = f"permission denied: {scrubbed(str(error))}"
+        raise TransportError(shown(f"{self.url}/{name}"), message)

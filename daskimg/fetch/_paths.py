@@ -1,19 +1,35 @@
-"""Locations: a local path or a URL, told apart once and here."""
+"""Locations: a local path, a URL, or a member of an archive; told apart once and here."""
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from pathlib import Path
-from typing import Any, cast
-
-import fsspec
-
-from daskimg.errors import OptionError
+from typing import NamedTuple
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_MAGIC = re.compile(r"[*?\[]")
+_ARCHIVES = ("zip://", "tar://")
+_JOINT = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+
+
+class Place(NamedTuple):
+    """Where a member of an archive is.
+
+    Attributes
+    ----------
+    kind
+        ``zip`` or ``tar``.
+    member
+        Its name in the archive, as it stands there.
+    archive
+        The archive's own location: a path or a URL.
+    """
+
+    kind: str
+    member: str
+    archive: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}://{self.member}::{self.archive}"
 
 
 def is_url(location: str) -> bool:
@@ -27,6 +43,36 @@ def is_url(location: str) -> bool:
     return _URL.match(location) is not None and not location.startswith("file://")
 
 
+def place_of(location: str) -> Place | None:
+    """Return where a member of an archive is; ``None`` for any other location.
+
+    >>> place_of("zip://a/b #1.jpg::gs://bucket/x.zip")
+    Place(kind='zip', member='a/b #1.jpg', archive='gs://bucket/x.zip')
+    >>> place_of("tar://a.jpg::x.tar").archive
+    'x.tar'
+    >>> place_of("a.zip") is None
+    True
+    """
+    if not location.startswith(_ARCHIVES):
+        return None
+    kind, rest = location[:3], location[6:]
+    found = _JOINT.search(rest)
+    member, archive = (
+        (rest[: found.start()], rest[found.end() :])
+        if found
+        else rest.rpartition("::")[::2]  # a member may have :: in its name; an archive hardly
+    )
+    return Place(kind, member, archive)
+
+
+def is_remote(location: str) -> bool:
+    """Tell what is worth reading ahead from what is on this machine, archives included."""
+    if not is_url(location):
+        return False
+    place = place_of(location)
+    return place is None or is_url(place.archive)
+
+
 def local_path(location: str) -> str:
     """Return the path of a local location; ``file://`` is taken off, nothing is decoded.
 
@@ -36,61 +82,52 @@ def local_path(location: str) -> str:
     return location.removeprefix("file://")
 
 
-def remote(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, and the path on it.
-
-    Raises
-    ------
-    OptionError
-        If nothing installed knows the protocol.
-    """
-    try:
-        return cast("tuple[Any, str]", fsspec.core.url_to_fs(url))
-    except (ImportError, ValueError) as error:
-        raise OptionError(f"cannot open {url}: {error}") from None
-
-
 def join(root: str, path: str) -> str:
     """Resolve ``path``, as it stands in a table, against ``root``.
 
     >>> join("gs://bucket/in", "a/b.jpg"), join("/in", "/abs/b.jpg"), join("/in", "b.jpg")
     ('gs://bucket/in/a/b.jpg', '/abs/b.jpg', '/in/b.jpg')
+
+    A root may be in an archive, and an archive be below a root.
+
+    >>> join("zip://in::gs://bucket/x.zip", "b.jpg"), join("/in", "zip://b.jpg::x.zip")
+    ('zip://in/b.jpg::gs://bucket/x.zip', 'zip://b.jpg::/in/x.zip')
     """
     if is_url(path) or path.startswith("file://") or not root:
-        return path
+        place = place_of(path)
+        return str(place._replace(archive=join(root, place.archive))) if place else path
     if is_url(root):
-        return f"{root.rstrip('/')}/{path.lstrip('/')}"
+        place = place_of(root)
+        if place:
+            return str(place._replace(member=_below(place.member, path)))
+        return _below(root, path)
     return os.path.join(local_path(root), path)  # noqa: PTH118  a third of pathlib's cost, per row
+
+
+def extended(location: str, extension: str) -> str:
+    """Return the location with an extension behind its name.
+
+    >>> extended("gs://bucket/a", ".jpg"), extended("zip://a::x.zip", ".jpg")
+    ('gs://bucket/a.jpg', 'zip://a.jpg::x.zip')
+    """
+    place = place_of(location) if extension else None
+    return str(place._replace(member=place.member + extension)) if place else location + extension
 
 
 def name_of(location: str) -> str:
     """Return the last part of a location.
 
-    >>> name_of("gs://bucket/in/a.jpg"), name_of("out.zarr/")
-    ('a.jpg', 'out.zarr')
+    >>> name_of("gs://bucket/in/a.jpg"), name_of("out.zarr/"), name_of("tar://in/a.csv::x.tar")
+    ('a.jpg', 'out.zarr', 'a.csv')
+    >>> name_of("https://host/a.csv?X-Goog-Signature=12/ab")
+    'a.csv'
     """
-    return location.rstrip("/").rpartition("/")[2]
+    place = place_of(location)
+    path = place.member if place else location
+    if path.startswith(("http://", "https://")):
+        path = path.partition("?")[0]
+    return path.rstrip("/").rpartition("/")[2]
 
 
-def is_folder(location: str) -> bool:
-    """Tell whether a location is a folder (or a bucket's prefix) that exists."""
-    if not is_url(location):
-        return Path(local_path(location)).is_dir()
-    system, path = remote(location)
-    return bool(system.isdir(path))
-
-
-def expand(pattern: str) -> list[str]:
-    """Return the files that ``pattern`` names, sorted by name; a name that exists is itself.
-
-    ``**`` crosses folders. A file whose own name holds ``*``, ``?`` or ``[`` is found as it is.
-    """
-    if is_url(pattern):
-        system, path = remote(pattern)
-        found = system.glob(path) if _MAGIC.search(path) else [path] * system.exists(path)
-        return sorted(str(system.unstrip_protocol(name)) for name in found)
-    path = local_path(pattern)
-    if Path(path).exists():
-        return [path]
-    found = glob.glob(path, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
-    return sorted(name for name in found if Path(name).is_file())
+def _below(root: str, path: str) -> str:
+    return f"{root.rstrip('/')}/{path.lstrip('/')}" if root else path.lstrip("/")

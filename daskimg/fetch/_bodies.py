@@ -1,0 +1,75 @@
+"""Bodies of HTTP answers: read within a limit and a time, and checked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from daskimg.errors import SampleError
+from daskimg.fetch._integrity import check, promise_of
+from daskimg.fetch._options import configured
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_SLOWEST = 1 << 19  # bytes a second below which a line counts as dead
+_LARGE = 1 << 20  # bytes whose hash is worth a thread: other transfers share the loop
+
+
+def refuse_large(size: int, max_bytes: int) -> None:
+    """Refuse a source of more bytes than the limit."""
+    if size > max_bytes:
+        raise SampleError("bytes", f"more than the limit of {max_bytes:,} bytes")
+
+
+def timeouts() -> Any:
+    """Return the time-outs of a request; its body as a whole has ``patience``."""
+    import aiohttp  # here: who reads local files only need not wait for its import
+
+    options = configured()
+    return aiohttp.ClientTimeout(
+        total=None, sock_connect=options.connect_seconds, sock_read=options.read_seconds
+    )
+
+
+def patience(size: int) -> float:
+    """Return the seconds within which so many bytes must have gone over the line.
+
+    A limit on silence alone is not enough: nothing is heard while a body is sent, and a line
+    that drips is never silent.
+    """
+    options = configured()
+    return options.connect_seconds + options.read_seconds + size / _SLOWEST
+
+
+async def body_of(answer: aiohttp.ClientResponse, limit: int | None = None) -> bytes:
+    """Return the bytes of an answer.
+
+    Raises
+    ------
+    SampleError
+        If there are more than ``limit``: seen before they are read where the server says it.
+    Fault
+        If they are not those which the server promised.
+    """
+    promise = promise_of(answer.status, answer.headers)
+    if limit is not None and promise.length is not None:
+        refuse_large(promise.length, limit)
+    known = None if promise.length is None else patience(promise.length)
+    async with asyncio.timeout(known):
+        content = await _content(answer, None if promise.length is not None else limit)
+    if len(content) > _LARGE:
+        await asyncio.to_thread(check, content, promise)
+    else:
+        check(content, promise)
+    return content
+
+
+async def _content(answer: aiohttp.ClientResponse, limit: int | None) -> bytes:
+    if limit is None:
+        return await answer.read()
+    content = bytearray()
+    async for part in answer.content.iter_any():  # its length is not known beforehand
+        content += part
+        refuse_large(len(content), limit)
+    return bytes(content)

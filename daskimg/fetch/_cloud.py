@@ -1,0 +1,218 @@
+"""Google Cloud Storage: gcsfs's addresses, listings and credentials; requests of our own.
+
+gcsfs waits for ever, does not read ``Retry-After``, repeats on rules of its own and checks no
+hash. So its one method that sends a request is replaced, and objects go in and out in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json as json_text
+import re
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from gcsfs.core import GCSFileSystem
+from gcsfs.retry import validate_response
+
+from daskimg.errors import OptionError
+from daskimg.fetch._bodies import body_of, patience, timeouts
+from daskimg.fetch._integrity import crc32c_of
+from daskimg.fetch._retries import Fault, retried, status_fault
+from daskimg.fetch._systems import BeyondError, Plain, in_loop
+from daskimg.fetch._web import range_of
+
+if TYPE_CHECKING:
+    from daskimg.fetch._systems import Content
+
+_WRITER = "daskimg-writer"  # metadata of a created object: tells our own from another's
+_UNLIKE = re.compile(r"(crc32c|md5).*match", re.IGNORECASE | re.DOTALL)
+_LATER = (408, 429)
+_BEYOND = 416
+
+
+class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
+    """gcsfs, with requests that end, are repeated in one place, and are checked."""
+
+    @staticmethod
+    def close_session(loop: Any, session: Any, asynchronous: bool = False) -> None:
+        """Close the connections where they live: gcsfs does it from whatever thread ends."""
+        if loop is None or not loop.is_running() or in_loop(loop):
+            GCSFileSystem.close_session(loop, session, asynchronous)
+            return
+        with suppress(Exception):  # at the end of the process, and it need not succeed
+            asyncio.run_coroutine_threadsafe(session.close(), loop).result(1.0)
+
+    async def _set_session(self) -> Any:
+        if self._session is None and not getattr(self, "_use_client_cert", False):
+            import aiohttp
+
+            given: dict[str, Any] = self.session_kwargs  # type: ignore[has-type]
+            if "connector" not in given:  # reading ahead has a limit of its own
+                self.session_kwargs = {**given, "connector": aiohttp.TCPConnector(limit=0)}
+        return await super()._set_session()
+
+    async def _request(
+        self, method: str, path: str, *args: Any, headers: Any = None, **sent: Any
+    ) -> tuple[int, Any, Any, bytes]:
+        """Send what gcsfs wants sent; what it does not take as a word goes into the query."""
+        body = {name: sent.pop(name, None) for name in ("json", "data")}
+        query = {n: v for n, v in sent.items() if n not in ("cache_type", "cache_source")}
+        url = self._format_path(path, args)
+
+        async def once() -> tuple[int, Any, Any, bytes]:
+            return await self.exchange(method, url, headers=headers, query=query, **body)
+
+        try:
+            return await retried(once, _told(path, args), self._location)
+        except FileNotFoundError:
+            if method.upper() != "DELETE":
+                raise
+            return 204, {}, None, b""  # gone: by another, or by us before an answer was lost
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Any = None,
+        query: Any = None,
+        limit: int | None = None,
+        **body: Any,
+    ) -> tuple[int, Any, Any, bytes]:
+        """Send one request, once; return status, headers, request and the body, checked."""
+        await self._set_session()
+        if hasattr(body.get("data"), "seek"):
+            body["data"].seek(0)
+        request = self.session.request(
+            method=method,
+            url=url,
+            params=self._get_params(query or {}),
+            headers=self._get_headers(headers),
+            timeout=self.requests_timeout or timeouts(),
+            **body,
+        )
+        async with asyncio.timeout(patience(_size_of(body.get("data")))) as alarm, request as r:
+            alarm.reschedule(None)  # what comes back has limits of its own
+            if r.status >= 400:
+                _refuse(r.status, r.headers, await r.read(), url)
+            return r.status, r.headers, r.request_info, await body_of(r, limit)
+
+
+class Cloud(Plain):
+    """Buckets: whole objects, verified both ways; creation only where there was nothing."""
+
+    async def read(
+        self, path: str, start: int | None, stop: int | None, limit: int | None
+    ) -> bytes:
+        """Return an object, or the part of it from ``start`` to ``stop``."""
+        if start is not None and start == stop:
+            return b""
+        url, headers = self.system.url(path), range_of(start, stop)
+
+        async def once() -> bytes:
+            answer = await self.system.exchange("GET", url, headers=headers, limit=limit)
+            return bytes(answer[3])
+
+        try:
+            return await retried(once, f"gs://{path}", self.system._location)
+        except BeyondError:
+            return b""
+
+    async def write(self, path: str, content: Content, *, create: bool) -> None:
+        """Write an object in one request, which the server refuses if its crc32c differs."""
+        bucket, name, _ = self.system.split_path(path)
+        writer = uuid.uuid4().hex
+        metadata = {"name": name, "crc32c": crc32c_of(content)}
+        if create:
+            metadata["metadata"] = {_WRITER: writer}
+        kind, body = _multipart(metadata, content)
+        query = {"uploadType": "multipart", **({"ifGenerationMatch": "0"} if create else {})}
+        url = f"{self.system._location}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
+
+        async def once() -> None:
+            answer = await self.system.exchange(
+                "POST",
+                url,
+                headers={"Content-Type": kind},
+                query=query,
+                data=io.BytesIO(body),
+            )
+            _check_upload(answer[3], len(content), metadata["crc32c"])
+
+        try:
+            await retried(once, f"gs://{path}", self.system._location)
+        except FileExistsError:
+            # A lost answer to our own write comes back as "exists": our mark is on it.
+            found = await self.ask("get_object", path)
+            if (found.get("metadata") or {}).get(_WRITER) != writer:
+                raise
+
+    async def size(self, path: str) -> int | None:
+        """Return an object's bytes."""
+        return int((await self.ask("get_object", path))["size"])
+
+    async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """Return what a method of gcsfs returns; each of its requests is repeated alone."""
+        return await getattr(self.system, f"_{name}")(*arguments, **options)
+
+
+def _refuse(status: int, headers: Any, content: bytes, url: str) -> None:
+    if status == _BEYOND:
+        raise BeyondError
+    message = _message(content)
+    if status >= 500 or status in _LATER:
+        raise status_fault(status, message, headers.get("Retry-After"))
+    if status == 401 and "Invalid Credentials" in message:
+        raise Fault("credentials", f"401 {message}")  # a token that has just expired
+    if status in (401, 403):
+        raise PermissionError(f"Forbidden: {message}")  # gcsfs looks for this first word
+    if status == 400 and _UNLIKE.search(message):
+        raise Fault("corrupt", f"400 {message}")  # what was sent is not what arrived
+    if status == 400 and "requester pays" in message:
+        raise OptionError("the bucket's requester pays; set the storage option gs.requester_pays")
+    if status in (404, 412):
+        validate_response(status, content, url)
+    raise status_fault(status, message)
+
+
+def _message(content: bytes) -> str:
+    """Return what an answer of Google says, or its beginning."""
+    text = content.decode("utf-8", errors="replace")
+    try:
+        error = json_text.loads(text)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError):
+        return text[:200].strip()
+
+
+def _multipart(metadata: dict[str, Any], content: Content) -> tuple[str, bytes]:
+    """Return the type and the body of an upload in one request (RFC 2387)."""
+    boundary = uuid.uuid4().hex
+    head = (
+        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n"
+        f"{json_text.dumps(metadata)}\r\n"
+        f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+    )
+    body = b"".join((head.encode(), content, f"\r\n--{boundary}--\r\n".encode()))
+    return f'multipart/related; boundary="{boundary}"', body
+
+
+def _check_upload(answer: bytes, size: int, crc32c: str) -> None:
+    found = json_text.loads(answer)
+    if int(found["size"]) != size or found.get("crc32c", crc32c) != crc32c:
+        raise Fault("corrupt", f"{size:,} bytes were sent, others were stored")
+
+
+def _size_of(data: Any) -> int:
+    if data is None:
+        return 0
+    return data.getbuffer().nbytes if isinstance(data, io.BytesIO) else len(data)
+
+
+def _told(path: str, arguments: tuple[Any, ...]) -> str:
+    """Return a request of gcsfs as an address: of an object, a bucket, or of the service."""
+    return "gs://" + "/".join(map(str, arguments)) if arguments else path

@@ -1,0 +1,225 @@
+"""How patient reading and writing is, how far it reads ahead, and with what credentials."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from daskimg.errors import OptionError
+from daskimg.options import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+Storage = dict[str, dict[str, Any]]
+
+_ALIASES = {"gcs": "gs", "https": "http", "s3a": "s3", "abfs": "az", "abfss": "az", "adl": "az"}
+_ENVIRONMENT = "DASKIMG_"
+_SECRET = re.compile("token|secret|password|key|credential|signature|sas|auth", re.IGNORECASE)
+_SHORTEST_SECRET = 8  # "anon" and "cloud" are no secrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What reading and writing puts up with; small, and safe to send to workers.
+
+    Its text never shows ``storage``: keys and tokens are there.
+
+    Attributes
+    ----------
+    connect_seconds
+        Until a connection must stand.
+    read_seconds
+        For which a server may send nothing, once it is asked.
+    attempts
+        Times that a request is sent before its fault is reported.
+    total_seconds
+        After which no further attempt begins.
+    objects_ahead, bytes_ahead
+        The most that one process, all its tasks together, has under way or waiting to be used.
+    storage
+        What the file systems of fsspec take, by scheme: ``{"gs": {"token": "anon"}}``. ``http``
+        is for ``https``, too; ``gs`` for ``gcs``, ``s3`` for ``s3a``, ``az`` for ``abfs``.
+    """
+
+    connect_seconds: float = 10.0
+    read_seconds: float = 60.0
+    attempts: int = 8
+    total_seconds: float = 100.0
+    objects_ahead: int = 256
+    bytes_ahead: int = 1 << 28
+    storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, hash=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing could be read with."""
+        for name in ("connect_seconds", "read_seconds", "total_seconds"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+                raise OptionError(f"{name} must be over 0 seconds, got {value!r}; try 60")
+        for name in ("attempts", "objects_ahead", "bytes_ahead"):
+            whole(name, getattr(self, name), "or leave it out")
+        object.__setattr__(self, "storage", _checked(self.storage))
+
+    def storage_of(self, scheme: str) -> dict[str, Any]:
+        """Return the storage options of a scheme, as ``gs``; none if there are none."""
+        return dict(self.storage.get(_ALIASES.get(scheme, scheme), {}))
+
+    def secrets(self) -> list[str]:
+        """Return every text in ``storage`` that must not be shown, the longest first."""
+        found = {text for given in self.storage.values() for text in _secrets(given)}
+        return sorted(found, key=len, reverse=True)
+
+
+def read_environment(environment: Mapping[str, str]) -> Options:
+    """Return the options that variables give: ``DASKIMG_READ_SECONDS=5``, by their names.
+
+    ``DASKIMG_STORAGE`` is JSON: ``{"gs": {"token": "anon"}}``.
+
+    Raises
+    ------
+    OptionError
+        If one cannot be read. What ``DASKIMG_STORAGE`` holds is not repeated.
+    """
+    given: dict[str, Any] = {}
+    for each in fields(Options):
+        name = _ENVIRONMENT + each.name.upper()
+        if environment.get(name):
+            given[each.name] = _READERS.get(each.type, _whole)(name, environment[name])
+    return Options(**given)
+
+
+def parse_storage(words: Iterable[str]) -> Storage:
+    """Return storage options written as ``scheme.name=value``, as on a command line.
+
+    A value that is JSON is taken as such, any other as text.
+
+    >>> parse_storage(["gs.token=anon", "gs.requester_pays=true"])
+    {'gs': {'token': 'anon', 'requester_pays': True}}
+
+    Raises
+    ------
+    OptionError
+        If one is not written so. Its value is not repeated.
+    """
+    found: Storage = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        scheme, dot, option = name.partition(".")
+        if not (scheme and dot and option and equals):
+            raise OptionError(
+                "a storage option is written scheme.name=value, got another form; "
+                "try gs.token=anon"
+            )
+        found.setdefault(scheme, {})[option] = _value(value)
+    return found
+
+
+def configured() -> Options:
+    """Return the options that hold in this process: those set, else the environment's."""
+    if _STATE.options is None:
+        _STATE.options = read_environment(os.environ)
+    return _STATE.options
+
+
+def configure(options: Options | None) -> None:
+    """Set the options of this process; ``None`` goes back to the environment's.
+
+    Each worker process needs its own call: ``client.run(fetch.configure, options)``.
+    """
+    _STATE.options = options
+    for forget in _STATE.listeners:
+        forget()
+
+
+@contextmanager
+def using(options: Options) -> Iterator[None]:
+    """Set the options for a while, as in a test."""
+    before = _STATE.options
+    configure(options)
+    try:
+        yield
+    finally:
+        configure(before)
+
+
+def when_configured(forget: Callable[[], object]) -> None:
+    """Have ``forget`` called whenever the options change: open connections have the old ones."""
+    _STATE.listeners.append(forget)
+
+
+class _State:
+    """What holds in this process."""
+
+    options: Options | None = None
+    listeners: list[Callable[[], object]] = []  # noqa: RUF012  one state a process
+
+
+_STATE = _State()
+
+
+def _checked(storage: Any) -> Storage:
+    """Return a copy under the schemes' first names."""
+    found: Storage = {}
+    try:
+        for scheme, given in storage.items():
+            found.setdefault(_ALIASES.get(scheme, scheme), {}).update(dict(given))
+    except (AttributeError, TypeError, ValueError):
+        raise OptionError(
+            'storage must hold options by scheme, as {"gs": {"token": "anon"}}, got another form'
+        ) from None
+    return found
+
+
+def _secrets(given: Any, *, secret: bool = False) -> Iterator[str]:
+    """Yield the texts under names that sound like keys, at any depth."""
+    if isinstance(given, dict):
+        for name, value in given.items():
+            yield from _secrets(value, secret=secret or bool(_SECRET.search(str(name))))
+    elif isinstance(given, list | tuple):
+        for value in given:
+            yield from _secrets(value, secret=secret)
+    elif secret and isinstance(given, str) and len(given) >= _SHORTEST_SECRET:
+        yield given
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        _refuse(name, text, "a number of seconds", "60")
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        _refuse(name, text, "a whole number", "8")
+
+
+def _refuse(name: str, text: str, rule: str, advice: str) -> NoReturn:
+    raise OptionError(f"{name} must be {rule}, got {text!r}; try {advice}")
+
+
+def _storage(name: str, text: str) -> Storage:
+    try:
+        return cast("Storage", json.loads(text))
+    except ValueError:
+        raise OptionError(f'{name} is not JSON; try {{"gs": {{"token": "anon"}}}}') from None
+
+
+_READERS: dict[Any, Callable[[str, str], Any]] = {
+    "float": _seconds,
+    "int": _whole,
+    "Mapping[str, Mapping[str, Any]]": _storage,
+}

@@ -1,0 +1,212 @@
+"""Trying again: the one place where faults of the line and of servers are told and borne."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from daskimg.errors import DaskimgError, TransportError
+from daskimg.fetch._options import configured
+from daskimg.fetch._shown import scrubbed, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Outcome = TypeVar("Outcome")
+
+ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+_ANSWERS = (DaskimgError, FileExistsError, PermissionError, *ABSENT)  # no fault of the line
+_HOPELESS = (TypeError, AttributeError, NotImplementedError, ImportError)  # of the program
+_FIRST_WAIT = 0.25
+_LONGEST_WAIT = 8.0
+
+_KINDS = {
+    # By name: each file system has its own tree of network errors, and few are installed.
+    "ClientPayloadError": "truncated",
+    "IncompleteRead": "truncated",
+    "IncompleteReadError": "truncated",
+    "ChunkedEncodingError": "truncated",
+    "ClientConnectorDNSError": "dns",
+    "gaierror": "dns",
+    "TimeoutError": "timeout",
+    "FSTimeoutError": "timeout",
+    "Timeout": "timeout",
+    "ConnectTimeoutError": "timeout",
+    "ReadTimeoutError": "timeout",
+    "ServerDisconnectedError": "reset",
+    "ConnectionResetError": "reset",
+    "ConnectionAbortedError": "reset",
+    "BrokenPipeError": "reset",
+    "ConnectionClosedError": "reset",
+    "ClientConnectorError": "connect",
+    "ConnectionRefusedError": "connect",
+    "EndpointConnectionError": "connect",
+    "ClientOSError": "reset",
+    "GoogleAuthError": "credentials",
+    "InvalidURL": "refused",
+    "TooManyRedirects": "refused",
+}
+
+
+class Fault(Exception):
+    """A fault of the line or of a server, told by its kind.
+
+    Parameters
+    ----------
+    kind
+        ``throttled``, ``server``, ``timeout``, ``reset``, ``truncated``, ``corrupt``, ``dns``,
+        ``connect``, ``credentials``, ``other``; or ``refused``, which no other try will mend.
+    message
+        What was seen.
+    wait
+        Seconds for which the server asked to be left alone.
+    """
+
+    def __init__(self, kind: str, message: str, wait: float | None = None) -> None:
+        super().__init__(kind, message, wait)
+        self.kind = kind
+        self.message = message
+        self.wait = wait
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def status_fault(status: int, message: str, retry_after: str | None = None) -> Fault:
+    """Return the fault that a status of HTTP tells of."""
+    kind = "refused" if status < 500 else "server"
+    kind = {408: "timeout", 429: "throttled"}.get(status, kind)
+    return Fault(kind, f"{status} {message}".rstrip(), seconds_of(retry_after))
+
+
+def fault_of(error: Exception) -> Fault:
+    """Return what an error of any file system means."""
+    if isinstance(error, Fault):
+        return error
+    told = f"{type(error).__name__}: {error}".rstrip(": ")
+    for each in type(error).__mro__:
+        if each.__name__ in _KINDS:
+            return Fault(_KINDS[each.__name__], told)
+    status = status_of(error)
+    if status is not None:
+        return status_fault(status, told)
+    return Fault("refused" if isinstance(error, _HOPELESS) else "other", told)
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the status of HTTP in an error: aiohttp's, gcsfs's, Azure's or botocore's."""
+    for name in ("status", "code", "status_code"):
+        value = getattr(error, name, None)
+        if isinstance(value, int | str) and str(value).isdigit():
+            return int(value)
+    answer: Any = getattr(error, "response", None)
+    if isinstance(answer, dict):
+        found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return int(found) if found else None
+    return None
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` asks for: a number, or a date of HTTP."""
+    if not retry_after:
+        return None
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        then = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return max(0.0, (then - datetime.now(UTC)).total_seconds())
+
+
+async def retried(
+    once: Callable[[], Awaitable[Outcome]], location: str, endpoint: str = ""
+) -> Outcome:
+    """Return ``await once()``, trying again on a fault of the line, as often as is allowed.
+
+    Waits grow exponentially, with full jitter (each is drawn from 0 to its bound), so that
+    many workers do not come back at the same moment; a server's ``Retry-After`` comes on top.
+
+    Raises
+    ------
+    TransportError
+        After the last attempt: what, where, and the last fault. Its cause is left out, since
+        libraries write whole addresses into their messages.
+    """
+    options = configured()
+    began = time.monotonic()
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return await once()
+        except _ANSWERS:
+            raise
+        except Exception as error:  # each file system has its own tree of network errors
+            fault = fault_of(error)
+        wait = _wait(attempt, fault)
+        spent = time.monotonic() - began
+        late = spent + wait > options.total_seconds
+        if fault.kind == "refused" or attempt >= options.attempts or late:
+            told = _told(fault, attempt, spent, endpoint)
+            raise TransportError(shown(location), told) from None
+        TALLY.add(fault.kind)
+        await pause(wait)
+
+
+async def pause(seconds: float) -> None:
+    """Wait between two attempts."""
+    await asyncio.sleep(seconds)
+
+
+def _wait(attempt: int, fault: Fault) -> float:
+    most = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** (attempt - 1))
+    return (fault.wait or 0.0) + random.uniform(0, most)
+
+
+def _told(fault: Fault, attempt: int, spent: float, endpoint: str) -> str:
+    told = scrubbed(fault.message)
+    if endpoint:
+        told += f", from {shown(endpoint)}"
+    if fault.wait:
+        told += f", which asks to wait {fault.wait:.0f} s"
+    return told if attempt == 1 else f"{told} (attempt {attempt}, after {spent:.0f} s)"
+
+
+class _Tally:
+    """Attempts repeated in this process, by the kind of fault; safe in threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, kind: str) -> None:
+        with self._lock:
+            self._counts[kind] += 1
+
+    def read(self, *, reset: bool) -> Counter[str]:
+        with self._lock:
+            counts = Counter(self._counts)
+            if reset:
+                self._counts.clear()
+        return counts
+
+
+TALLY = _Tally()
+
+
+def retries(*, reset: bool = False) -> Counter[str]:
+    """Return how often this process tried again, by kind of fault, since the last reset.
+
+    Reading and resetting are one step: tasks in threads that each report what they took add
+    up to what happened.
+    """
+    return TALLY.read(reset=reset)

@@ -1,0 +1,47 @@
+"""Addresses and messages as people may see them: no passwords, no signatures."""
+
+from __future__ import annotations
+
+import re
+
+from daskimg.fetch._options import configured
+from daskimg.fetch._paths import place_of
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)\]]+")
+_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
+_QUERY = re.compile(r"\?[\w.%-]+=.*$", re.DOTALL)  # a ? may be part of an object's name
+_WEB = re.compile(r"^https?://")
+_HIDDEN = "***"
+
+
+def shown(location: str) -> str:
+    """Return a location as it may be shown: without the query of a URL, or whose it is.
+
+    >>> shown("https://me:password@host/a.jpg?X-Goog-Signature=12ab")
+    'https://host/a.jpg'
+    >>> shown("gs://bucket/what?.jpg"), shown("a?b=c.jpg")
+    ('gs://bucket/what?.jpg', 'a?b=c.jpg')
+    """
+    if "://" not in location:
+        return location
+    place = place_of(location)
+    if place:
+        return str(place._replace(archive=shown(place.archive)))
+    location = _USER.sub(r"\1", location)
+    if _WEB.match(location):
+        return re.split(r"[?#]", location, maxsplit=1)[0]
+    return _QUERY.sub("", location)
+
+
+def scrubbed(text: str) -> str:
+    """Return a message of somebody else's, its addresses shown as ``shown`` does.
+
+    What the storage options hold under the name of a key or a token is blotted out.
+
+    >>> scrubbed("404, url='http://host/a.jpg?token=secret'")
+    "404, url='http://host/a.jpg'"
+    """
+    text = _URL.sub(lambda found: shown(found[0]), text)
+    for secret in configured().secrets():
+        text = text.replace(secret, _HIDDEN)
+    return text

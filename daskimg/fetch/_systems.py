@@ -1,0 +1,242 @@
+"""File systems, one of each kind a process, and the loop on which their requests run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import fsspec
+import fsspec.asyn
+
+from daskimg.errors import OptionError
+from daskimg.fetch._bodies import patience, refuse_large, timeouts
+from daskimg.fetch._options import configured, when_configured
+from daskimg.fetch._retries import retried, status_of
+from daskimg.fetch._shown import scrubbed, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from concurrent.futures import Future
+
+Outcome = TypeVar("Outcome")
+Content = bytes | bytearray | memoryview
+
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
+_PACKAGES |= {"adl": "adlfs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_WEB = ("http", "https")
+_CLOUD = ("gs", "gcs")
+
+
+class BeyondError(FileNotFoundError):
+    """Nothing of the range asked for is there: the object ends before."""
+
+
+class System(Protocol):
+    """Where objects are: every request is repeated, and its time limited, in here.
+
+    All raise ``FileNotFoundError``, ``PermissionError`` and ``TransportError`` alike.
+    """
+
+    async def read(
+        self, path: str, start: int | None, stop: int | None, limit: int | None
+    ) -> bytes:
+        """Return an object, or a part of it; a negative ``start`` counts from the end."""
+
+    async def write(self, path: str, content: Content, *, create: bool) -> None:
+        """Write an object whole; ``FileExistsError`` if it is there and was to be created."""
+
+    async def size(self, path: str) -> int | None:
+        """Return an object's bytes, or ``None`` if that cannot be said."""
+
+    async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """Return what a method of fsspec's file systems returns."""
+
+    def address(self, path: str) -> str:
+        """Return the URL of a path."""
+
+
+class Plain:
+    """Any file system of fsspec, taken as it is."""
+
+    def __init__(self, system: Any) -> None:
+        self.system = system
+
+    async def read(
+        self, path: str, start: int | None, stop: int | None, limit: int | None
+    ) -> bytes:
+        """Return an object, or a part of it."""
+        if limit is not None:
+            start, stop = 0, limit + 1
+        try:
+            content = bytes(await self.ask("cat_file", path, start, stop))
+        except BeyondError:  # an object without a byte has no range that could be sent
+            return b""
+        if limit is not None:
+            refuse_large(len(content), limit)
+        return content
+
+    async def write(self, path: str, content: Content, *, create: bool) -> None:
+        """Write an object whole."""
+        mode = {"mode": "create"} if create else {}
+        try:
+            await self.ask("pipe_file", path, bytes(content), **mode)
+        except FileExistsError:
+            # A lost answer to our own write comes back as "exists": equal bytes are ours.
+            if await self.read(path, None, None, None) != content:
+                raise
+
+    async def size(self, path: str) -> int | None:
+        """Return an object's bytes."""
+        found = (await self.ask("info", path))["size"]
+        return None if found is None else int(found)
+
+    async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """Return what a method of the file system returns."""
+        size = len(arguments[1]) if name == "pipe_file" else 0
+
+        async def once() -> Any:
+            self.system.invalidate_cache()
+            try:
+                async with asyncio.timeout(10 * patience(size)):  # its own come first
+                    return await self._called(name, *arguments, **options)
+            except Exception as error:
+                if status_of(error) == 416:
+                    raise BeyondError from None
+                raise
+
+        return await retried(once, self.address(arguments[0]))
+
+    def address(self, path: str) -> str:
+        """Return the URL of a path."""
+        return str(self.system.unstrip_protocol(path))
+
+    async def _called(self, name: str, *arguments: Any, **options: Any) -> Any:
+        if self.system.async_impl:
+            return await getattr(self.system, f"_{name}")(*arguments, **options)
+        return await asyncio.to_thread(getattr(self.system, name), *arguments, **options)
+
+
+class _Systems:
+    """The file systems of this process: a connection is opened once, and forks have their own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[object, ...], System] = {}
+
+    def of(self, scheme: str, url: str) -> tuple[System, str]:
+        kind = _kind(scheme)
+        # Not Google's: a # or ? in an object's name is no generation.
+        own = {} if scheme in _CLOUD else kind._get_kwargs_from_urls(url)
+        key = (os.getpid(), kind, *sorted((name, str(value)) for name, value in own.items()))
+        found = self._open.get(key)
+        if found is None:
+            with self._lock:
+                found = self._open.get(key) or _opened(scheme, kind, own)
+                self._open[key] = found
+        return found, str(kind._strip_protocol(url))
+
+    def forget(self) -> None:
+        """Open anew what is asked for next."""
+        with self._lock:
+            self._open.clear()
+
+
+SYSTEMS = _Systems()
+when_configured(SYSTEMS.forget)
+
+
+def remote(url: str) -> tuple[System, str]:
+    """Return the file system of a URL, and the path on it.
+
+    Raises
+    ------
+    OptionError
+        If nothing installed knows the protocol, or its options are not right.
+    """
+    scheme = url.partition("://")[0].lower()
+    try:
+        return SYSTEMS.of(scheme, url)
+    except ImportError as error:
+        package = _PACKAGES.get(scheme)
+        advice = f"pip install {package}" if package else scrubbed(str(error))
+        raise OptionError(f"cannot open {shown(url)}: {scheme}:// needs {advice}") from None
+    except (ValueError, TypeError) as error:
+        raise OptionError(f"cannot open {shown(url)}: {scrubbed(str(error))}") from None
+
+
+def storage_options(url: str) -> dict[str, Any]:
+    """Return what fsspec is to be given for a URL, time-outs included: for other libraries."""
+    scheme = url.partition("://")[0].lower()
+    return {**_patience_of(scheme), **configured().storage_of(scheme)}
+
+
+def run(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Return what work on the loop returns; called from any other thread."""
+    future = start(work)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()  # interrupted: nobody waits for it any more
+        raise
+
+
+def start(work: Coroutine[Any, Any, Outcome]) -> Future[Outcome]:
+    """Begin work on the one loop that all requests of this process share."""
+    return asyncio.run_coroutine_threadsafe(work, fsspec.asyn.get_loop())
+
+
+def in_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether this is the thread of a loop."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _kind(scheme: str) -> Any:
+    return fsspec.get_filesystem_class(scheme)
+
+
+def _opened(scheme: str, kind: Any, own: dict[str, Any]) -> System:
+    options = {**_patience_of(scheme), **own, **configured().storage_of(scheme)}
+    options["skip_instance_cache"] = True  # kept here, and forgotten when options change
+    if scheme in _CLOUD:
+        files = _class("daskimg.fetch._cloud", "CloudFiles")(**options)
+        return _system("daskimg.fetch._cloud", "Cloud", files)
+    if scheme in _WEB:
+        options.setdefault("get_client", _client)
+        return _system("daskimg.fetch._web", "Web", kind(**options))
+    return Plain(kind(**options))
+
+
+def _system(module: str, name: str, files: Any) -> System:
+    found: System = _class(module, name)(files)
+    return found
+
+
+def _class(module: str, name: str) -> Any:
+    return getattr(import_module(module), name)  # only now: who reads disks need not wait for it
+
+
+def _patience_of(scheme: str) -> dict[str, Any]:
+    """Return the time-outs as a kind of file system takes them: gcsfs has none of its own."""
+    options = configured()
+    if scheme in _CLOUD:
+        return {"requests_timeout": timeouts(), "use_listings_cache": False}
+    if scheme in ("s3", "s3a"):
+        config = {"connect_timeout": options.connect_seconds, "read_timeout": options.read_seconds}
+        return {"config_kwargs": {**config, "retries": {"max_attempts": 1}}}
+    if scheme in ("az", "abfs", "abfss"):
+        seconds = {"connection_timeout": options.connect_seconds}
+        return {**seconds, "read_timeout": options.read_seconds}
+    return {}
+
+
+async def _client(**options: Any) -> Any:
+    """Return a session without a limit of its own on connections: reading ahead has one."""
+    import aiohttp
+
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), **options)

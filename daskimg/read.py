@@ -134,6 +134,19 @@ class Samples:
         found: Any = group[name]
         return np.asarray(found[...])
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the arrays that go with the images: keypoint, visible, heatmap, mask ..."""
+        known = {"image", "status", "row", "part", "affine", "label", *self.attributes["columns"]}
+        return tuple(sorted(name for name in self._group.array_keys() if name not in known))
+
+    def target(self, name: str) -> Any:
+        """Return the Zarr array of a target, (sample, ...): slice it like NumPy."""
+        if name not in self.targets:
+            there = ", ".join(self.targets) or "none"
+            raise OptionError(f"the store has no target {name!r}; it has {there}")
+        return self._group[name]
+
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The manifest with what became of each row: sources, first sample, status, reason.

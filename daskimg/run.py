@@ -120,8 +120,10 @@ Exit status
 @click.option("--recipe", default="resize", metavar="NAME|FILE.toml", show_default=True,
               help="resize, center-crop, tiles, pose ... or a TOML file.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
-              help="Change a field of a transform, or of `decode`. Repeatable.")  # fmt: skip
-@click.option("--size", type=Size(), help="Height and width of the output. Default 224.")
+              help="Change a field of a step, of `mask`, or of `decode`. Repeatable.")  # fmt: skip
+@click.option(
+    "--size", type=Size(), help="Height and width of the images, instead of the recipe's."
+)
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.")
 @click.option("--dtype", metavar="T", help="uint8, uint16 or float32: what 16-bit sources keep.")
 @click.option("--seed", type=int, default=None, metavar="N", help="Key of all randomness.")
@@ -177,9 +179,10 @@ def recipe_of(given: dict[str, Any]) -> Recipe:
     """Return the recipe that a command line names, with what it changes."""
     from daskimg.recipes import adjusted, masked, read_recipe
 
-    recipe = adjusted(read_recipe(given["recipe"], given["size"]), given["settings"])
+    recipe = read_recipe(given["recipe"], given["size"])
     if given["mask"]:
         recipe = masked(recipe, given["mask"])
+    recipe = adjusted(recipe, given["settings"])
     if given["seed"] is not None:
         recipe = replace(recipe, seed=given["seed"])
     decode = {name: given[name] for name in ("dtype", "max_pixels") if given[name] is not None}
@@ -230,6 +233,9 @@ class _Command:
         deletion = standing.deletion()
         if deletion:
             self._say(f"overwriting {deletion}")
+        for name, text in plan.lines():
+            if name == "note":
+                self._say(f"note: {text}")
         return self._build(plan, cluster)
 
     def _store_options(self) -> dict[str, Any]:

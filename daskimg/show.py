@@ -38,7 +38,8 @@ def _what(facts: dict[str, Any]) -> Iterator[str]:
     exact = "exact" if facts["recipe"]["decode"]["exact"] else "scaled"
     yield f"  recipe {_steps(facts['recipe'])}; seed {facts['seed']}; {exact} decoding"
     for name, own in facts["recipe"].get("split", {}).items():
-        yield f"  recipe of {name}: {_steps(own)}"
+        if name in facts.get("splits", ()):
+            yield f"  recipe of {name}: {_steps(own)}"
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     yield f"  commit {facts['commit']}; {versions}"
 
@@ -58,11 +59,17 @@ def _group(samples: Samples) -> Iterator[str]:
     )
     if samples.mean is not None and samples.std is not None:
         yield f"  mean {_levels(samples.mean)}, std {_levels(samples.std)} of 0..1"
+    for name in samples.targets:
+        array = samples.target(name)
+        yield f"  {name}: {' x '.join(str(length) for length in array.shape[1:])} {array.dtype}"
     yield from _counts(samples)
 
 
 def _sources(rows: pd.DataFrame) -> Iterator[str]:
     """Yield the modes and the sizes of the pictures."""
+    empty = int((rows["samples"] == 0).sum())
+    if empty:
+        yield f"{counted(empty, 'row')} without a sample"
     known = rows[rows["source_width"].fillna(0) > 0]
     if known.empty:
         return

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskimg
-from daskimg import recipes
+from daskimg import Mirror, Recipe, Resize, recipes
 from daskimg.errors import OptionError, PlanError
 from daskimg.options import RunOptions, StoreOptions
 from daskimg.plan import choose_layout, differences, fingerprint
@@ -123,3 +123,24 @@ def test_labels_do_not_touch_the_pixels_fingerprint(table, tmp_path):
 
     assert before.pixels() == after.pixels()
     assert before.labels() != after.labels()
+
+
+def test_steps_in_another_order_or_once_more_are_another_recipe():
+    mirror, small, large = Mirror(), Resize(8, 8), Resize(32, 32)
+    recipes = [(mirror, small), (small, mirror), (mirror, mirror, small), (large, small)]
+    plain = [{"recipe": Recipe(steps).to_dict()} for steps in (*recipes, (small, small))]
+
+    for first in plain:
+        for second in plain:
+            assert bool(differences(first, second)) == (first != second)
+
+
+def test_a_step_that_moved_is_named():
+    stored, asked = (
+        {"recipe": Recipe(steps).to_dict()}
+        for steps in ((Mirror(), Resize(8, 8)), (Resize(8, 8), Mirror()))
+    )
+
+    assert differences(stored, asked) == [
+        "recipe.transform in order (mirror, resize in the store, resize, mirror asked)"
+    ]

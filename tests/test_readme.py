@@ -41,3 +41,13 @@ class _Module:
 
     def __init__(self, names):
         self.__dict__ = names
+
+
+def test_the_example_of_a_transform_keeps_the_contract(monkeypatch):
+    import daskimg
+
+    names = {"__name__": "readme_example"}
+    monkeypatch.setitem(__import__("sys").modules, "readme_example", _Module(names))
+    exec(compile(BLOCKS[1], "README.md", "exec"), names)
+
+    daskimg.check_transform(names["Grain"]())

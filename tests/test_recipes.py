@@ -86,6 +86,16 @@ def test_settings_reach_steps_in_splits_and_branches_and_targets():
         recipes.adjusted(recipes.read_recipe("pose"), ["tiles.stride=3"])
 
 
+def test_a_misspelt_key_of_a_split_is_refused():
+    with pytest.raises(daskimg.OptionError, match=r"split\.test has no field 'transforms'"):
+        Recipe.from_dict({"split": {"test": {"transforms": []}}})
+
+
+def test_a_size_of_nothing_is_refused():
+    with pytest.raises(daskimg.OptionError, match="height must be a whole number of at least 1"):
+        recipes.resize(0)
+
+
 # 1. Tiles and noise frames
 
 
@@ -496,6 +506,9 @@ def test_masks_keep_their_values_through_the_geometry(table, tmp_path, way):
     masked_table(tmp_path, paths)
     Image.new("L", (5, 5)).save(tmp_path / "m4.png")
     (tmp_path / "m5.png").unlink()
+    listed = pd.read_csv(tmp_path / "t.csv")
+    listed.loc[6, "mask"] = None
+    listed.to_csv(tmp_path / "t.csv", index=False)
 
     job(
         tmp_path / "t.csv",
@@ -511,8 +524,9 @@ def test_masks_keep_their_values_through_the_geometry(table, tmp_path, way):
     samples = made(tmp_path)
     masks = samples.array("mask")
     assert masks.shape == (9, 32, 32, 1)
-    assert samples.failures["row"].tolist() == [4, 5]
-    assert samples.failures["reason"].tolist() == ["size", "missing"]
+    assert samples.failures["row"].tolist() == [4, 5, 6]
+    assert samples.failures["reason"].tolist() == ["target"] * 3
+    assert samples.failures["message"][1].endswith("m5.png: no such file")
     values = {0, 1, 2, 3} | ({255} if "masks" in way.split() else set())
     assert set(np.unique(masks[samples.status == 1])) == values
     if "resize" in way:

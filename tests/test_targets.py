@@ -277,17 +277,20 @@ def test_a_mask_may_be_as_large_as_a_picture():
     content = BytesIO()
     image.save(content, "PNG")
     mask = png(np.ones((20, 30), np.uint8))
-    for limit, words in ((600, None), (599, "pixels: 30 x 20 pixels, over the limit of 599")):
+    for limit, words in (
+        (600, None),
+        (599, "target: mask: 30 x 20 pixels, over the limit of 599"),
+    ):
         row = Row(0, "a.png", files={"mask": mask})
         recipe = Recipe((Resize(4, 4),), DecodeOptions(max_pixels=limit), targets=(MaskFile(),))
         picture, source = Recipe((Resize(4, 4),)).decoded(content.getvalue(), row)
 
         if words is None:
-            (made,) = recipe.samples(picture, source, row)
+            (made,) = recipe.samples(recipe.started(picture, source, row), row)
             assert made.targets["mask"].array.all()
         else:
             with pytest.raises(SampleError, match=words):
-                recipe.samples(picture, source, row)
+                recipe.started(picture, source, row)
 
 
 def test_a_column_that_the_table_has_not_is_refused_when_a_store_stands(

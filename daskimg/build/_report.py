@@ -166,7 +166,8 @@ class Report:
         """Return the summary, for people."""
         share = f" ({100 * self.failed / self.samples:.2f} %)" if self.failed else ""
         found = [
-            f"{self.outcome}: {counted(self.samples, 'sample')}, {self.failed:,} failed{share}"
+            f"{'not committed' if self.outcome == 'refused' else self.outcome}: "
+            f"{counted(self.samples, 'sample')}, {self.failed:,} failed{share}"
         ]
         for reason, count in self.reasons.items():
             found += [f"  {count:,} {reason}", *self._examples(reason)]

@@ -33,7 +33,13 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         inner = ((str(key), item) for key, item in value.items())
     elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
-        inner = ((str(item.get("name", i)), item) for i, item in enumerate(value))
+        names = [str(item.get("name", i)) for i, item in enumerate(value)]
+        # Which there are, and in which order: a step that moved is another recipe.
+        yield f"{name} in order", ", ".join(names)
+        inner = (
+            (each if names.count(each) == 1 else f"{each} {i + 1}", item)
+            for i, (each, item) in enumerate(zip(names, value, strict=True))
+        )
     else:
         yield name, value if isinstance(value, str) else json.dumps(value)
         return

@@ -107,7 +107,7 @@ def _expanded(plan: Plan) -> Iterator[tuple[str, str]]:
     held = _task_bytes(plan)
     if held is None:
         return
-    yield "decodes", f"{_decodes(plan):.2f} per source"
+    yield "decodes", f"up to {_decodes(plan):.2f} per source; large ones once a worker"
     yield "memory of a task", f"up to {megabytes(held)}"
     if isinstance(found, Listed) and found.refused:
         yield (

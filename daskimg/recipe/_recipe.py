@@ -199,21 +199,21 @@ class Recipe:
         """
         image, source = self.decoded(content, row)
         made: list[Sample] = []
-        for sample in self.samples(image, source, row, parts):
+        for sample in self.samples(self.started(image, source, row), row, parts):
             if isinstance(sample, SampleError):
                 raise sample
             made.append(sample)
         return made, source
 
     def samples(
-        self, image: Picture, source: Source, row: Row, parts: range | None = None
+        self, start: Sample, row: Row, parts: range | None = None
     ) -> list[Sample | SampleError]:
-        """Return the finished samples of a decoded picture; see ``apply``.
+        """Return the finished samples of a picture with its targets; see ``started``.
 
         Once their number is settled, each has its own faults: which others are made with it
         depends on the shard.
         """
-        samples = self._started(image, source, row)
+        samples = [start]
         for number in range(self._settled):
             samples = self._stepped(number, samples, row, renumber=True)
         return [made for sample in _chosen(samples, parts) for made in self._finished(sample, row)]
@@ -239,7 +239,7 @@ class Recipe:
 
     def _staged(self, content: bytes, row: Row) -> Iterator[Stage]:
         with _placed("decode", row):
-            samples = self._started(*self.decoded(content, row), row)
+            samples = [self.started(*self.decoded(content, row), row)]
         yield Stage("decode", tuple(samples))
         for number, step in enumerate(self.transforms):
             with _placed(f"{short_name(step)} ({self._place(number)})", row):
@@ -249,17 +249,30 @@ class Recipe:
     def _place(self, number: int) -> str:
         return f"step {number + 1} of {len(self.transforms)}"
 
-    def _started(self, image: Picture, source: Source, row: Row) -> list[Sample]:
+    def started(self, image: Picture, source: Source, row: Row) -> Sample:
+        """Return a decoded picture with its row's targets, as the first step is given it.
+
+        Raises
+        ------
+        SampleError
+            If a target cannot be used.
+        """
         targets: dict[str, Target] = {}
         for each in self.targets:
             if isinstance(each, MaskFile):
-                size, limit = (source.height, source.width), self.decode.max_pixels
-                targets |= each.read(row.files[each.column], *size, limit)
+                targets |= self._mask(each, source, row)
             else:
                 targets |= each.read(row.cells)
         first = Sample(image, targets=targets, seed=self.seed, row=row.number)
         first.cells, first.mode = row.cells, source.mode
-        return [first]
+        return first
+
+    def _mask(self, mask: MaskFile, source: Source, row: Row) -> dict[str, Target]:
+        size, limit = (source.height, source.width), self.decode.max_pixels
+        try:
+            return mask.read(row.files[mask.column], *size, limit)
+        except SampleError as error:
+            raise SampleError("target", f"{mask.column}: {error.message}") from error
 
     def _stepped(
         self, number: int, samples: list[Sample], row: Row, *, renumber: bool
@@ -352,15 +365,18 @@ class Recipe:
             imported(str(given["decoder"])) if "decoder" in given else None,
             given.get("seed", 0),
             steps_from(given, "target"),
-            tuple(
-                (name, steps_from(table(table(given, "split"), name), "transform"))
-                for name in table(given, "split")
-            ),
+            tuple(_split_from(given, name) for name in table(given, "split")),
         )
 
     def changed(self, **decode: Any) -> Recipe:
         """Return the recipe with other decode options."""
         return replace(self, decode=replace(self.decode, **decode)) if decode else self
+
+
+def _split_from(given: Mapping[str, Any], name: str) -> tuple[str, tuple[Transform, ...]]:
+    own = table(table(given, "split"), name)
+    refuse_unknown(f"split.{name}", own, ("transform",))
+    return name, steps_from(own, "transform")
 
 
 def _chosen(samples: list[Sample], parts: range | None) -> list[Sample]:

@@ -71,7 +71,7 @@ def read_recipe(name: str, size: Size | None = None, **decode: Any) -> Recipe:
         recipe = _from_toml(name)
     else:
         recipe = Recipe.from_dict(tomllib.loads(recipe_text(name)))
-    return (_sized(recipe, size) if size else recipe).changed(**decode)
+    return (recipe if size is None else _sized(recipe, size)).changed(**decode)
 
 
 def resize(size: Size = 224, **decode: Any) -> Recipe:

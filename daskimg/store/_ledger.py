@@ -45,7 +45,7 @@ class Entry:
     sums
         Exact channel sums of the ``ok`` samples: ``ChannelSums.to_json()``.
     source_bytes
-        Bytes of the sources that were read.
+        Bytes of the sources whose first sample is in this shard.
     """
 
     shard: int

@@ -48,16 +48,21 @@ def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | Sample
     limit = brief.groups[0].recipe.decode.max_bytes
     stored = dict(brief.columns)
     names = brief.groups[0].recipe.file_columns
-    others = [_found(rows[stored[name]].tolist(), brief, limit) for name in names]
-    for found, *files in zip(_pictures(rows, brief, limit), *others, strict=True):
+    paths = [rows[stored[name]].tolist() for name in names]
+    others = zip(*(_found(column, brief, limit) for column in paths), strict=True)
+    cells = zip(*paths, strict=True) if names else iter([()] * len(rows))
+    files = others if names else iter([()] * len(rows))
+    for found, own, where in zip(_pictures(rows, brief, limit), files, cells, strict=True):
+        if isinstance(found.content, SampleError):
+            yield found.content
+            continue
         faults = [
-            each.content for each in (found, *files) if isinstance(each.content, SampleError)
+            SampleError("target", f"{name} {path}: {each.content.message}")
+            for name, path, each in zip(names, where, own, strict=True)
+            if isinstance(each.content, SampleError)
         ]
-        if faults:
-            yield faults[0]
-        else:
-            held = {name: each.content for name, each in zip(names, files, strict=True)}
-            yield Content(found.content, held, found.extension)
+        held = {name: each.content for name, each in zip(names, own, strict=True)}
+        yield faults[0] if faults else Content(found.content, held, found.extension)
 
 
 def _pictures(rows: pd.DataFrame, brief: Brief, limit: int) -> Iterator[fetch.Found]:
@@ -68,5 +73,7 @@ def _pictures(rows: pd.DataFrame, brief: Brief, limit: int) -> Iterator[fetch.Fo
 
 
 def _found(paths: list[str | None], brief: Brief, limit: int) -> Iterator[fetch.Found]:
-    places = (fetch.join(brief.root, path) if path else "" for path in paths)
+    # An empty cell comes as None or as NaN.
+    there = (path if isinstance(path, str) else "" for path in paths)
+    places = (fetch.join(brief.root, path) if path else "" for path in there)
     return fetch.find_ahead(places, limit, brief.extensions)

@@ -44,9 +44,9 @@ class Lines:
 
     def source(self, places: range, each: Planned, content: Content) -> None:
         """Note the file that was read."""
-        self.read_bytes += len(content.picture)
-        if content.extension and places.start == each.first:
-            self.completed += 1
+        if places.start == each.first:  # the shard that has the row's first sample counts it
+            self.read_bytes += len(content.picture)
+            self.completed += bool(content.extension)
         for place in places:
             self.source_sha256[place - self._samples.start] = content.digest
             self.source_bytes[place - self._samples.start] = len(content.picture)

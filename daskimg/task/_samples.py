@@ -12,7 +12,7 @@ from daskimg.task._kept import Kept
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from daskimg.decode import Picture, Source
+    from daskimg.decode import Source
     from daskimg.plan import ArraySpec, Brief, Group
     from daskimg.recipe import Recipe, Row
     from daskimg.task._contents import Content
@@ -23,7 +23,7 @@ _LARGE = 1 << 24  # pixels from which a picture is rather kept than decoded once
 _HELD = 4  # bytes a pixel that a decoded picture takes
 
 
-_PICTURES: Kept[tuple[Picture, Source]] = Kept()
+_PICTURES: Kept[tuple[Sample, Source]] = Kept()
 """Decoded pictures that reach into several shards."""
 
 
@@ -42,10 +42,8 @@ def make_samples(
     recipe, row = group.recipe, each.row
     if content.files:
         row = replace(row, files=content.files)
-    image, source = _decoded(brief, group, each, content, parts)
-    if brief.measured:
-        _check_size(recipe, each, source)
-    samples = recipe.samples(image, source, row, parts)
+    start, source = _started(brief, group, each, row, content, parts)
+    samples = recipe.samples(start, row, parts)
     if len(samples) != len(parts):
         raise _broken_promise(row, f"{len(samples)} samples, and promised {len(parts)}")
     for sample in samples:
@@ -63,23 +61,29 @@ def _check_promise(group: Group, sample: Sample, row: Row) -> None:
             )
 
 
-def _decoded(
-    brief: Brief, group: Group, each: Planned, content: Content, parts: range
-) -> tuple[Picture, Source]:
-    def decoded() -> tuple[Picture, Source]:
-        return group.recipe.decoded(content.picture, each.row)
+def _started(
+    brief: Brief, group: Group, each: Planned, row: Row, content: Content, parts: range
+) -> tuple[Sample, Source]:
+    """Return the decoded picture with its targets; a large one is kept for other shards."""
+
+    def started() -> tuple[Sample, Source]:
+        picture, source = group.recipe.decoded(content.picture, row)
+        if brief.measured:
+            _check_size(group.recipe, each, source)
+        return group.recipe.started(picture, source, row), source
 
     pixels = each.height * each.width
     # Over the limit it is read by windows, and those are one thread's.
     most = min(brief.spare // _HELD, group.recipe.decode.max_pixels)
     if len(parts) == each.samples or not _LARGE <= pixels <= most:
-        return decoded()
+        return started()
 
-    def shared() -> tuple[Picture, Source]:
-        picture, source = decoded()
-        return picture.unpacked(), source
+    def shared() -> tuple[Sample, Source]:
+        start, source = started()
+        start.image.unpacked()
+        return start, source
 
-    key = content.digest, group.recipe
+    key = brief.call, each.row.number, content.digest, group.recipe
     return _PICTURES.get(key, shared, len(parts), each.samples)
 
 

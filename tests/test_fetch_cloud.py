@@ -28,7 +28,9 @@ class Bucket(BaseHTTPRequestHandler):
     def do_GET(self):
         fault, url = self._begin()
         name = unquote(url.path.partition("/o/")[2])
-        if name not in self.server.objects:
+        if url.path.endswith("/o"):
+            self._list(parse_qs(url.query))
+        elif name not in self.server.objects:
             self._send(404, b"")
         elif "alt" in parse_qs(url.query):
             content = self.server.objects[name]["content"]
@@ -77,6 +79,14 @@ class Bucket(BaseHTTPRequestHandler):
             self.close_connection = True
             raise ConnectionAbortedError
         return fault, urlsplit(self.path)
+
+    def _list(self, query):
+        """Send one page of two names, and where the next begins."""
+        prefix, after = query.get("prefix", [""])[0], query.get("pageToken", [""])[0]
+        names = sorted(n for n in self.server.objects if n.startswith(prefix) and n > after)
+        page = {"items": [json.loads(self._facts(name)) for name in names[:2]]}
+        more = {"nextPageToken": names[1]} if len(names) > 2 else {}
+        self._send(200, json.dumps(page | more).encode())
 
     def _facts(self, name):
         found = self.server.objects[name]
@@ -188,13 +198,23 @@ def test_anothers_creation_is_not_taken_for_our_own_even_with_equal_content(clou
 def test_a_deletion_whose_answer_was_lost_is_done(cloud):
     folder = fetch.open_folder("gs://bucket")
     folder.put("a", b"1")
-    system, path = fetch._systems.remote("gs://bucket/a")
-    cloud.faults[:] = ["lost"]
+    cloud.faults[:] = [None, "lost"]
 
-    fetch._systems.run(system.ask("rm_file", path))
+    folder.remove("a")
 
     assert cloud.objects == {}
-    assert cloud.asked[1:] == ["DELETE", "DELETE"]
+    assert cloud.asked[1:] == ["GET", "DELETE", "DELETE"]
+
+
+def test_a_folder_is_removed_with_all_that_is_in_it_and_nothing_else(cloud):
+    folder = fetch.open_folder("gs://bucket")
+    for name in ("a/1", "a/2", "a/b/3", "a/4", "a.b", "ab/1", "b"):
+        folder.put(name, b"")
+
+    folder.remove("a")
+    folder.remove("never there")
+
+    assert sorted(cloud.objects) == ["a.b", "ab/1", "b"]
 
 
 @pytest.mark.parametrize("method", ["read", "put"])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FIRST_GUESS = 4 << 20  # bytes of an object before one was seen: dear, so that few begin
+_BEGINNING = 16  # objects that a reader begins with; two more for each that it has used
 _MEMORY = 16  # objects over which the mean forgets
 
 
@@ -66,6 +67,7 @@ class Share:
         self._objects = 0
         self._bytes = 0
         self._open = True
+        self._used = 0
 
     def has_room(self) -> bool:
         """Tell whether one more object may be asked for."""
@@ -75,7 +77,11 @@ class Share:
                 return True
             size = self._expected()
             fits = self._bytes + size <= options.bytes_ahead // budget.readers
-            few = self._objects < min(self._most, options.objects_ahead // budget.readers)
+            few = self._objects < min(
+                self._most,
+                options.objects_ahead // budget.readers,
+                _BEGINNING + 2 * self._used,  # who looks at the first rows only wastes little
+            )
             rest = budget.objects < options.objects_ahead
             return few and fits and rest and budget.bytes + size <= options.bytes_ahead
 
@@ -99,6 +105,7 @@ class Share:
         """Note that an object has been handed out."""
         with self._budget.lock:
             taken.held = False
+            self._used += 1
             self._add(-1, -taken.size)
 
     def close(self) -> None:

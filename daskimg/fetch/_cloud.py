@@ -26,12 +26,15 @@ from daskimg.fetch._systems import BeyondError, Plain, in_loop
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from daskimg.fetch._systems import Content
 
 _WRITER = "daskimg-writer"  # metadata of a created object: tells our own from another's
 _UNLIKE = re.compile(r"(crc32c|md5).*match", re.IGNORECASE | re.DOTALL)
 _LATER = (408, 429)
 _BEYOND = 416
+_AT_ONCE = 64  # deletions under way
 
 
 class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
@@ -154,6 +157,32 @@ class Cloud(Plain):
     async def size(self, path: str) -> int | None:
         """Return an object's bytes."""
         return int((await self.ask("get_object", path))["size"])
+
+    async def remove(self, path: str) -> None:
+        """Delete an object and all below it: a listing, and a request for each.
+
+        gcsfs asks four times for what a name may be, and its batches report faults in parts.
+        """
+        bucket, key, _ = self.system.split_path(path)
+        found = [name async for name in self._names(bucket, key)]
+        for start in range(0, len(found), _AT_ONCE):
+            part = found[start : start + _AT_ONCE]
+            await asyncio.gather(*(self.ask("rm_file", f"{bucket}/{name}") for name in part))
+
+    async def _names(self, bucket: str, key: str) -> AsyncIterator[str]:
+        """Yield the names of an object and of those below it."""
+        token = None
+        fields = "items/name,nextPageToken"
+        while True:
+            page = await self.system._call(
+                "GET", "b/{}/o", bucket, prefix=key, fields=fields, pageToken=token, json_out=True
+            )
+            for each in page.get("items", ()):
+                if f"{each['name']}/".startswith(f"{key}/"):  # not what only begins like it
+                    yield each["name"]
+            token = page.get("nextPageToken")
+            if token is None:
+                return
 
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of gcsfs returns; each of its requests is repeated alone."""

@@ -198,10 +198,7 @@ class _Remote:
         return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
 
     def remove(self, name: str) -> None:
-        try:
-            self._ask("rm", self._path(name), recursive=True)
-        except FileNotFoundError:
-            return
+        self._run(lambda system: system.remove(self._path(name)), name)
 
     def sweep(self) -> None:
         return

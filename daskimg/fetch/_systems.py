@@ -54,6 +54,9 @@ class System(Protocol):
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of fsspec's file systems returns."""
 
+    async def remove(self, path: str) -> None:
+        """Delete an object, or all that is below a prefix; silent where there is nothing."""
+
     def address(self, path: str) -> str:
         """Return the URL of a path."""
 
@@ -108,6 +111,13 @@ class Plain:
                 raise
 
         return await retried(once, self.address(arguments[0]))
+
+    async def remove(self, path: str) -> None:
+        """Delete an object, or all that is below a prefix."""
+        try:
+            await self.ask("rm", path, recursive=True)
+        except FileNotFoundError:
+            return
 
     def address(self, path: str) -> str:
         """Return the URL of a path."""

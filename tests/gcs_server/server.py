@@ -42,9 +42,7 @@ class Server:
         self._counts.arrived()
         try:
             body = await asked.read()
-            request = Request(
-                asked.method, path, dict(asked.query), asked.headers, body, asked.host
-            )
+            request = Request(asked.method, path, _query(asked), asked.headers, body, asked.host)
             call = call_of(request, self._buckets, self._json.uploads)
             before = self._counts.asked(call, len(body))
             await asyncio.sleep(self._latency)
@@ -131,6 +129,11 @@ def _peer(asked: web.Request) -> tuple[str, int]:
     assert asked.transport is not None
     host, port = asked.transport.get_extra_info("peername")[:2]
     return host, port
+
+
+def _query(asked: web.Request) -> dict[str, str]:
+    """Return the query, with repeated names as one list: ``testPermissions`` has those."""
+    return {name: ",".join(asked.query.getall(name)) for name in asked.query}
 
 
 def _plain(reply: Reply) -> web.StreamResponse:

@@ -261,7 +261,7 @@ def test_a_run_under_one_503_in_ten_gives_the_same_store(gcs, cloud_table, out, 
 
     samples = build(cloud_table[:24], out, workers)
 
-    assert gcs.stats().faults["status"] > 5
+    assert gcs.stats().faults["status"] >= 3
     gcs.calm()
     assert sample_hashes(samples) == sample_hashes(on_disk)[:24]
     assert samples.failures["reason"].tolist() == on_disk.failures["reason"].tolist()
@@ -352,13 +352,13 @@ def test_an_upload_that_was_changed_on_its_way_is_not_committed(gcs, cloud_table
     strict=True, reason="gcsfs reads no Retry-After, and asks again after 1 to 2 seconds"
 )
 def test_a_server_that_says_when_to_come_again_is_not_asked_before(gcs, place):
-    gcs.faults({"fault": "status", "status": 429, "retry_after": 3, "count": 1})
+    gcs.faults({"fault": "status", "status": 429, "retry_after": 4, "count": 1})
 
     began = time.monotonic()
     fetch.read(f"gs://{place}/in/p0000.jpg")
 
     assert gcs.stats().faults == {"status": 1}
-    assert time.monotonic() - began >= 3
+    assert time.monotonic() - began >= 4
 
 
 def test_a_missing_object_is_a_missing_picture(gcs, cloud_table, out, threads):

@@ -1,5 +1,6 @@
 """Fixtures of all tests: real clusters, small pictures, the shared data where it is there."""
 
+import gcs_server as gcs_protocol
 import pytest
 import scenes
 
@@ -42,3 +43,29 @@ def shared():
     if not scenes.SHARED.is_dir():
         pytest.skip("needs ../shared/data, the project's real pictures, beside the checkout")
     return scenes.SHARED
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory):
+    """A server of the GCS protocol: our own, unless the environment names another or a bucket."""
+    with gcs_protocol.serving(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+        server.clear()
+
+
+@pytest.fixture(scope="module")
+def gcs_environment(gcs_server):
+    """The server as the one that ``gs://`` leads to, here and in processes started from now."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in gcs_server.environment.items():
+            patch.setenv(name, value)
+        yield gcs_server
+
+
+@pytest.fixture
+def gcs(gcs_environment):
+    """The server for one test: it begins with nothing counted, and no faults outlive it."""
+    gcs_environment.calm()
+    gcs_environment.forget()
+    yield gcs_environment
+    gcs_environment.calm()

@@ -1,0 +1,33 @@
+"""``python -m gcs_server PORT_FILE``: serve on loopback until a signal; the port is written."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from gcs_server.server import application
+
+
+async def _serve(port_file: Path) -> None:
+    # A stalled request is to end with its client, and with the server.
+    runner = web.AppRunner(
+        application(), access_log=None, shutdown_timeout=0.5, handler_cancellation=True
+    )
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    half = port_file.with_suffix(".half")
+    half.write_text(str(runner.addresses[0][1]))
+    half.replace(port_file)  # whoever sees the file sees the whole number
+    await stop.wait()
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1])))

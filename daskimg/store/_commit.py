@@ -107,7 +107,7 @@ def commit_store(folder: Folder, brief: Brief, stored: StoredPlan, assembled: As
     number = max(_commits(folder), default=0) + 1  # above a damaged one, too
     objects = dict(assembled.objects)
     objects[FAILURES] = stamp(put_table(folder, FAILURES, _failures(assembled, brief)))
-    objects[PLAN] = _put(folder, PLAN, plan_content(stored))
+    objects[PLAN] = _put_changed(folder, PLAN, plan_content(stored))
     _check_sizes(folder, objects)
     attributes = _attributes(brief, stored, assembled, number)
     for name, content in metadata(brief.groups, attributes).items():
@@ -132,6 +132,13 @@ def _commit_name(number: int) -> str:
 
 def _put(folder: Folder, name: str, content: bytes) -> tuple[int, str]:
     folder.put(name, content)
+    return stamp(content)
+
+
+def _put_changed(folder: Folder, name: str, content: bytes) -> tuple[int, str]:
+    """Put an object unless it is there as it is: a bucket takes one write a second of a name."""
+    if folder.read(name) != content:
+        folder.put(name, content)
     return stamp(content)
 
 

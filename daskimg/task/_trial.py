@@ -13,6 +13,8 @@ from daskimg.task._rows import planned_rows
 from daskimg.task._samples import make_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from daskimg.plan import Brief, Group, Plan
@@ -71,7 +73,8 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
         return Trial(0, 0, 0, "", "")
     planned = planned_rows(rows, brief)
     groups = rows[STAGED[0]].tolist()
-    for each, number, content in zip(planned, groups, read_contents(rows, brief), strict=True):
+    contents = read_contents(rows, brief) if thorough else _one_by_one(rows, brief)
+    for each, number, content in zip(planned, groups, contents, strict=True):
         tried += 1
         try:
             source_bytes += _attempt(brief, brief.groups[number], each, content)
@@ -90,6 +93,12 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
         message=message,
         reasons=dict(reasons.most_common()),
     )
+
+
+def _one_by_one(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | SampleError]:
+    """Yield what rows point at, none ahead: the first that works is the last that is read."""
+    for i in range(len(rows)):
+        yield from read_contents(rows.iloc[i : i + 1], brief)
 
 
 def rows_to_try(plan: Plan) -> pd.DataFrame:

@@ -30,6 +30,7 @@ from daskimg.store._records import (
     take_up,
 )
 from daskimg.store._shard import ShardBuffer, content_hash, stamp
+from daskimg.store._sharded import Sharded, open_sharded
 
 __all__ = [
     "FAILED",
@@ -41,6 +42,7 @@ __all__ = [
     "Committed",
     "Entry",
     "ShardBuffer",
+    "Sharded",
     "State",
     "StoredPlan",
     "assemble_rows",
@@ -59,6 +61,7 @@ __all__ = [
     "ledger_name",
     "ledger_schema",
     "open_committed",
+    "open_sharded",
     "read_plan",
     "read_rows",
     "row_files",

@@ -388,6 +388,18 @@ def test_reused_memory_is_a_ring_and_fresh_memory_is_not(samples):
 
     assert len({each.ctypes.data for each in fresh}) == len(fresh)
     assert len({each.ctypes.data for each in reused}) == 3
+    again = [batch.image for batch in samples.batches(10, reuse=True, prefetch=2)]
+    assert {each.ctypes.data for each in again} == {each.ctypes.data for each in reused}
+
+
+def test_two_epochs_at_once_do_not_share_reused_memory(samples):
+    list(samples.batches(10, reuse=True))
+
+    for one, other in zip(
+        samples.batches(10, reuse=True), samples.batches(10, reuse=True, shuffle=True), strict=True
+    ):
+        assert not np.shares_memory(one.image, other.image)
+        npt.assert_array_equal(one.image, samples.image[:][one.sample])
 
 
 def test_memory_can_come_from_elsewhere(samples):

@@ -184,6 +184,7 @@ class Epoch:
         for pending in self._pending:
             pending.drop()
         self._pending.clear()
+        self._reader.release()
         self._next = self._position
         if self._threads is not None:
             self._end()

@@ -120,8 +120,8 @@ class Form:
         How images are normalised. For ``mean-std`` the store's own mean and std are used if
         none are given; a store with splits has several, so there they must be.
     reuse
-        Fill the same arrays again: a batch is valid until the next one is asked for. Fresh
-        memory costs as much again as copying into it.
+        Fill the same arrays again: a batch is valid until the next one is asked for, be it of
+        this epoch or of the next. Fresh memory costs as much again as copying into it.
     allocate
         Called as ``allocate(shape, dtype)`` for each array of images and sharded targets, to
         have them in memory of another kind, as pinned memory.

@@ -181,7 +181,9 @@ class Windowed:
 
 def _keys(seed: int, epoch: int, stream: int) -> NDArray[np.uint64]:
     """Return a key for each round: words of Philox4x64-10, doi:10.1145/2063384.2063405."""
-    philox: Any = np.random.Philox(key=seed, counter=[0, epoch, stream, 0])
+    # As arrays: in a list of Python numbers NumPy takes those of 2**63 and above for floats.
+    key, counter = np.array([seed, 0], np.uint64), np.array([0, epoch, stream, 0], np.uint64)
+    philox: Any = np.random.Philox(key=key, counter=counter)
     words: NDArray[np.uint64] = philox.random_raw(_ROUNDS)
     return words
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from daskimg.read._options import Form, ReadOptions
     from daskimg.read._samples import Samples
-    from daskimg.read._sources import Arrays, Source
+    from daskimg.read._sources import Arrays, Ring, Source
     from daskimg.read._writers import Writer
     from daskimg.statistics import Floating
     from daskimg.store import Sharded
@@ -99,7 +99,9 @@ class Reader:
             source = arrays.source(each, self.pool, check=options.check == "first")
             self._writers[name] = _writer(samples, name, source, options)
         self.ahead = self._divide(_pooled_bytes(self._large.values(), window, options.workers))
-        self._ring: deque[dict[str, NDArray[Any]]] = deque()
+        forms = [(name, each.shape, each.dtype) for name, each in self._writers.items()]
+        self._arrays, self._ring_kind = arrays, (lines, options.allocate, forms)
+        self._ring: Ring = deque()
 
     def _divide(self, pooled: int) -> int:
         """Give the budget to decoded chunks and to batches; return how many of these ahead."""
@@ -137,10 +139,18 @@ class Reader:
         )
         return Pending(batch, tasks, behind)
 
+    def release(self) -> None:
+        """Keep reused memory for the next epoch; nothing is written into it any more."""
+        if self._ring:
+            self._arrays.keep(self._ring_kind, self._ring)
+            self._ring = deque()
+
     def _memory(self, lines: int) -> dict[str, NDArray[Any]]:
         """Return arrays to fill: the longest used of a ring, or new ones."""
         if not self._options.reuse:
             return self._allocated(lines)
+        if not self._ring:
+            self._ring = self._arrays.ring(self._ring_kind)
         if len(self._ring) <= self.ahead:
             self._ring.append(self._allocated(self._lines))
         else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import Future
 from functools import partial
 from itertools import pairwise
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from daskimg.store import Committed, Sharded
 
     Memory = NDArray[np.uint8]
+    Ring = deque[dict[str, NDArray[Any]]]
+    """Arrays of several batches, by name, the longest used first."""
 
 
 class Run(NamedTuple):
@@ -227,12 +229,22 @@ class Arrays:
         self._prefix = f"{split}/" if split else ""
         self._sharded: dict[str, Sharded | None] = {}
         self._mapped: dict[tuple[str, bool], Mapped] = {}
+        self._kept: tuple[object, Ring] | None = None
 
     def sharded(self, name: str) -> Sharded | None:
         """Return an array of the split, or ``None`` if it is one of the small ones."""
         if name not in self._sharded:
             self._sharded[name] = open_sharded(self._committed, self._prefix + name)
         return self._sharded[name]
+
+    def ring(self, kind: object) -> Ring:
+        """Return memory of an epoch that is over, if it is of this kind; or else none."""
+        kept, self._kept = self._kept, None
+        return kept[1] if kept is not None and kept[0] == kind else deque()
+
+    def keep(self, kind: object, ring: Ring) -> None:
+        """Keep memory for the next epoch: new pages cost more than filling them."""
+        self._kept = kind, ring
 
     def source(self, sharded: Sharded, pool: Pool, *, check: bool) -> Source:
         """Return an array's samples: mapped where they can be, or else through a pool."""

@@ -118,13 +118,13 @@ def test_each_chunk_is_decoded_once_an_epoch_within_the_budget(
     monkeypatch.setattr(Reader, "__init__", remembering)
     samples = daskimg.open_store(store_of(tmp_path, codec, count=1000))
     window = 40 * SIZE
-    settings = {"shuffle": shuffle, "window_bytes": window, "threads": 2, "prefetch": 2}
+    settings = {"shuffle": shuffle, "window_bytes": window, "threads": 2, "prefetch": 1}
 
-    list(samples.batches(16, budget=2 * window + 2 * 5 * SIZE + 3 * 16 * SIZE, **settings))
+    list(samples.batches(16, budget=3 * window + 2 * 5 * SIZE + 2 * 16 * SIZE, **settings))
 
     (pool,) = pools
     assert pool.loads == 200
-    assert pool.most <= pool.capacity == 2 * window + 2 * 5 * SIZE
+    assert pool.most <= pool.capacity == 3 * window + 2 * 5 * SIZE
 
 
 def test_a_budget_too_small_for_the_windows_is_refused(tmp_path):

@@ -98,7 +98,9 @@ class Reader:
         for name, each in self._large.items():
             source = arrays.source(each, self.pool, check=options.check == "first")
             self._writers[name] = _writer(samples, name, source, options)
-        self.ahead = self._divide(_pooled_bytes(self._large.values(), window, options.workers))
+        self.ahead = self._divide(
+            _pooled_bytes(self._large.values(), _span(window, options, lines), options.workers)
+        )
         forms = [(name, each.shape, each.dtype) for name, each in self._writers.items()]
         self._arrays, self._ring_kind = arrays, (lines, options.allocate, forms)
         self._ring: Ring = deque()
@@ -195,19 +197,30 @@ def _norm(samples: Samples, form: Form) -> Norm:
     return Norm(form.mode, centre, spread, floating, form.layout)
 
 
-def _pooled_bytes(arrays: Iterable[Sharded], window: int, threads: int) -> int:
-    """Return what decoded chunks must have, so that none is decoded twice in its window.
+def _pooled_bytes(arrays: Iterable[Sharded], span: int, threads: int) -> int:
+    """Return what decoded chunks must have: those of a span, and a piece for each thread.
 
-    Two windows, as batches ahead may be of the next one, and a piece for each thread; without
-    windows, two for each.
+    Without windows, which have no span, two for each.
     """
     total = 0
     for each in arrays:
         if not each.mappable:
-            samples = 2 * window + threads * each.unit * (1 if window else 2)
+            samples = span + threads * each.unit * (1 if span else 2)
             most = -(-each.shape[0] // each.unit) * each.unit  # all there are
             total += min(samples, most) * each.sample_bytes
     return total
+
+
+def _span(window: int, options: ReadOptions, lines: int) -> int:
+    """Return the samples whose chunks must be held, so that none is decoded twice.
+
+    Batches on their way are filled in any order: while a window is read, threads may still be
+    at the windows before it, and already at those behind it.
+    """
+    if not window:
+        return 0
+    on_the_way = (options.prefetch + 1) * lines * options.world
+    return window * (1 + 2 * -(-on_the_way // window))
 
 
 def _bytes_of(writer: Writer) -> int:

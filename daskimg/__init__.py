@@ -41,7 +41,16 @@ if TYPE_CHECKING:
     from daskimg.options import DecodeOptions, RunOptions, StoreOptions
     from daskimg.plan import Plan, plan_store
     from daskimg.preview import Preview, preview_row
-    from daskimg.read import Batch, Samples, open_store, splits_of
+    from daskimg.read import (
+        Batch,
+        Epoch,
+        ReadOptions,
+        Samples,
+        epoch_order,
+        open_store,
+        shuffle_score,
+        splits_of,
+    )
     from daskimg.recipe import Recipe
     from daskimg.statistics import normalize
     from daskimg.targets import Keypoints, MaskFile
@@ -98,7 +107,16 @@ _ROOMS = {
     "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
     "plan": ("Plan", "plan_store"),
     "preview": ("Preview", "preview_row"),
-    "read": ("Batch", "Samples", "open_store", "splits_of"),
+    "read": (
+        "Batch",
+        "Epoch",
+        "ReadOptions",
+        "Samples",
+        "epoch_order",
+        "open_store",
+        "shuffle_score",
+        "splits_of",
+    ),
     "recipe": ("Recipe",),
     "statistics": ("normalize",),
     "targets": ("Keypoints", "MaskFile"),
@@ -145,6 +163,7 @@ __all__ = [
     "Concatenate",
     "DaskimgError",
     "DecodeOptions",
+    "Epoch",
     "Equalize",
     "Fit",
     "Flip",
@@ -168,6 +187,7 @@ __all__ = [
     "Preview",
     "RandomCrop",
     "RandomMirror",
+    "ReadOptions",
     "Recipe",
     "Report",
     "Resize",
@@ -191,6 +211,7 @@ __all__ = [
     "build_store",
     "check_transform",
     "draw_heatmaps",
+    "epoch_order",
     "gaussian_noise",
     "join_tiles",
     "normalize",
@@ -199,6 +220,7 @@ __all__ = [
     "preview_row",
     "read_manifest",
     "recipes",
+    "shuffle_score",
     "splits_of",
     "verify_store",
 ]

@@ -15,6 +15,7 @@ Rules of this room, each with its reason:
   index is not negative it wraps it, and LLVM no longer vectorises (six times slower).
 """
 
+from daskimg.kernels._gather import gather_look_up, gather_scaled
 from daskimg.kernels._gaussians import draw_gaussians
 from daskimg.kernels._noise import fill_noise, philox4x32
 from daskimg.kernels._sums import channel_sums, image_sums
@@ -24,6 +25,8 @@ __all__ = [
     "channel_sums",
     "draw_gaussians",
     "fill_noise",
+    "gather_look_up",
+    "gather_scaled",
     "image_sums",
     "look_up",
     "philox4x32",

@@ -32,6 +32,7 @@ from daskimg.store._records import (
     take_up,
 )
 from daskimg.store._shard import ShardBuffer, content_hash, stamp
+from daskimg.store._sharded import Sharded, open_sharded
 
 __all__ = [
     "FAILED",
@@ -44,6 +45,7 @@ __all__ = [
     "Entry",
     "Failure",
     "ShardBuffer",
+    "Sharded",
     "State",
     "StoredPlan",
     "assemble_rows",
@@ -63,6 +65,7 @@ __all__ = [
     "ledger_name",
     "ledger_schema",
     "open_committed",
+    "open_sharded",
     "owned_sizes",
     "read_plan",
     "read_rows",

@@ -24,6 +24,17 @@ def encoder(codec: Codec) -> Callable[[Any], bytes]:
     return _blosc
 
 
+def decoder(codec: Codec) -> Callable[[Any], bytes]:
+    """Return a function that undoes what ``encoder`` of the same codec does."""
+    if codec == "zstd":
+        from numcodecs.zstd import Zstd
+
+        return Zstd().decode  # type: ignore[no-any-return]
+    from numcodecs.blosc import Blosc
+
+    return Blosc().decode  # type: ignore[no-any-return]
+
+
 def _blosc(chunk: Any) -> bytes:
     from numcodecs import blosc
 

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError
+from daskimg.read._epoch import Epoch
+from daskimg.read._options import ReadOptions
+from daskimg.read._sources import Arrays
 from daskimg.tiles import join_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
-
-
-class Batch(NamedTuple):
-    """Consecutive samples.
-
-    Attributes
-    ----------
-    image
-        (sample, height, width, channel), the store's dtype; the caller owns it.
-    label
-        (sample,) or, for several classes at once, (sample, class).
-    sample
-        (sample,) int64: the slots these are.
-    """
-
-    image: NDArray[Any]
-    label: NDArray[Any]
-    sample: NDArray[np.int64]
 
 
 class Samples:
@@ -70,6 +56,7 @@ class Samples:
             self._group = self._group[self.split]
             self.attributes = self.attributes | self.attributes["splits"][self.split]
         self.image: Any = self._group["image"]
+        self._arrays = Arrays(self._committed, self.split)
 
     def __reduce__(self) -> tuple[type[Samples], tuple[str, str | None]]:
         """Travel as the URL: each process opens its own connection."""
@@ -127,11 +114,8 @@ class Samples:
 
     def array(self, name: str) -> NDArray[Any]:
         """Return a whole array of the store, for those that fit in memory: labels, affine, ..."""
-        group = self._group
-        if name not in group:
-            names = ", ".join(sorted(group.array_keys()))
-            raise OptionError(f"the store has no array {name!r}; it has {names}")
-        found: Any = group[name]
+        self.require([name])
+        found: Any = self._group[name]
         return np.asarray(found[...])
 
     @property
@@ -146,6 +130,19 @@ class Samples:
             there = ", ".join(self.targets) or "none"
             raise OptionError(f"the store has no target {name!r}; it has {there}")
         return self._group[name]
+
+    def require(self, names: Sequence[str]) -> None:
+        """Refuse names that no array of the store has.
+
+        Raises
+        ------
+        OptionError
+            Naming the arrays there are.
+        """
+        there = sorted(self._group.array_keys())
+        for name in names:
+            if name not in there:
+                raise OptionError(f"the store has no array {name!r}; it has {', '.join(there)}")
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -230,33 +227,52 @@ class Samples:
         return lines[lines["split"] == self.split].reset_index(drop=True)
 
     def batches(
-        self, batch_size: int, *, failed: Literal["drop", "keep"] = "drop"
-    ) -> Iterator[Batch]:
-        """Yield the samples in table order, ``batch_size`` at a time; the last may be smaller.
+        self,
+        batch_size: int,
+        options: ReadOptions | None = None,
+        *,
+        state: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Epoch:
+        """Return the batches of one epoch: an iterator that can be left and taken up.
+
+        In table order and without the samples that failed, unless told otherwise.
 
         Parameters
         ----------
         batch_size
-            Samples a batch.
-        failed
-            ``drop`` leaves failed samples out; ``keep`` yields their zeros.
-        """
-        if batch_size < 1:
-            raise OptionError(f"batch_size must be at least 1, got {batch_size}; try 256")
-        if failed not in ("drop", "keep"):
-            raise OptionError(f"failed must be 'drop' or 'keep', got {failed!r}")
-        usable = np.arange(len(self))
-        if failed == "drop":
-            usable = np.flatnonzero(self.status == store.OK)
-        for start in range(0, len(usable), batch_size):
-            yield self._batch(usable[start : start + batch_size])
+            Samples a batch, of all ranks together: a multiple of their number. So the batches
+            are the same for any number of ranks, each of which reads its equal part.
+        options
+            How to read.
+        state
+            Of ``Epoch.state_dict``: go on there, by its seed and epoch.
+        **settings
+            Fields of ``ReadOptions``; those of ``options`` give way to them.
 
-    def _batch(self, places: NDArray[np.int64]) -> Batch:
-        first, last = int(places[0]), int(places[-1]) + 1
-        images = np.asarray(self.image[first:last])
-        if last - first != len(places):
-            images = images[places - first]
-        return Batch(images, self.labels[places], places)
+        Raises
+        ------
+        OptionError
+            If a setting is out of range, or does not fit the store.
+        StoreError
+            When it is met: if a shard is missing or a chunk is damaged.
+
+        Examples
+        --------
+        >>> samples = open_store("out.zarr")                                # doctest: +SKIP
+        >>> for batch in samples.batches(256, shuffle=True, seed=1, epoch=3, dtype="float32"):
+        ...     step(batch.image, batch.label)                              # doctest: +SKIP
+        """
+        known = [each.name for each in fields(ReadOptions)]
+        for name in settings:
+            if name not in known:
+                raise OptionError(f"there is no option {name!r}; there are {', '.join(known)}")
+        epoch = Epoch(
+            self, self._arrays, batch_size, replace(options or ReadOptions(), **settings)
+        )
+        if state is not None:
+            epoch.load_state_dict(state)
+        return epoch
 
     def to_dask(self) -> Any:
         """Return the images as a Dask array, a block a shard; needs Dask."""

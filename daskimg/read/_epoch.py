@@ -1,0 +1,257 @@
+"""One epoch: batches in their order, made ready ahead by threads, to be left and taken up."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from daskimg.errors import OptionError
+from daskimg.options import whole
+from daskimg.read._order import ORDER, InOrder, Shuffled, Windowed
+from daskimg.read._reader import Reader
+from daskimg.read._slots import chosen_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from daskimg.read._batch import Batch
+    from daskimg.read._options import OrderOptions, ReadOptions
+    from daskimg.read._order import Order
+    from daskimg.read._reader import Pending
+    from daskimg.read._samples import Samples
+    from daskimg.read._sources import Arrays
+    from daskimg.store import Sharded
+
+_BLOCK = 1 << 16  # places of the order found at once: 0.1 us each, and 100 us a call
+
+
+class State(TypedDict):
+    """Where an epoch stands.
+
+    ``position`` counts the samples that all ranks have been given; ``order`` is what the order
+    depends on besides seed and epoch.
+    """
+
+    seed: int
+    epoch: int
+    position: int
+    order: dict[str, Any]
+
+
+class Epoch:
+    """The batches of one epoch, once: an iterator, to be left at any batch and taken up.
+
+    ``len`` is the number of batches from where it began. Made by ``Samples.batches``.
+    """
+
+    def __init__(
+        self, samples: Samples, arrays: Arrays, batch_size: int, options: ReadOptions
+    ) -> None:
+        whole("batch_size", batch_size, "try 256")
+        _refuse_unequal(batch_size, options.world)
+        self._options, self._size = options, batch_size
+        sharded = arrays.sharded("image")
+        assert sharded is not None  # arrays_of sees to it that images are sharded
+        self._slots = chosen_slots(samples, options)
+        self._kind = _kind(options, sharded)
+        unit, self._window = _window(self._kind, options, sharded)
+        self._unit = unit
+        self._reader = Reader(
+            samples, arrays, options, batch_size // options.world, unit * self._window
+        )
+        self._nature = _nature(samples, self._slots, self._kind, unit * self._window)
+        self._pending: deque[Pending] = deque()
+        self._threads: ThreadPoolExecutor | None = None
+        self._begin_at(options.seed, options.epoch, 0)
+
+    def _begin_at(self, seed: int, epoch: int, position: int) -> None:
+        self._seed, self._epoch = seed, epoch
+        self._order = self._ordered()
+        self._block = (0, self._slots[:0])
+        self._begun = self._position = self._next = position
+
+    def _ordered(self) -> Order:
+        if self._kind == "table":
+            return InOrder(self._slots)
+        if self._kind == "full":
+            return Shuffled(self._slots, self._seed, self._epoch)
+        return Windowed(self._slots, self._unit, self._window, self._seed, self._epoch)
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """(sample,) int64: the slots of the whole epoch, of all ranks, as they follow."""
+        return self._order.slots(0, len(self._slots))
+
+    def __len__(self) -> int:
+        left = len(self._slots) - self._begun
+        return left // self._size if self._options.drop_last else -(-left // self._size)
+
+    def __iter__(self) -> Epoch:
+        return self
+
+    def __next__(self) -> Batch:
+        try:
+            self._make_ready()
+            if not self._pending:
+                raise StopIteration
+            batch = self._pending[0].result()
+        except BaseException:
+            self.close()  # the place stays: asked again, it does the same again
+            raise
+        self._position = self._pending.popleft().behind
+        return batch
+
+    def _make_ready(self) -> None:
+        """Let threads fill the batch that is wanted now, and those ahead."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._options.workers, "daskimg-read")
+            # Threads of an epoch that is let go half-way end when what they do is done.
+            self._end = weakref.finalize(self, _stop, self._threads)
+        while len(self._pending) <= self._reader.ahead:
+            stop = min(self._next + self._size, len(self._slots))
+            short = stop - self._next < self._size
+            if self._next >= stop or (short and self._options.drop_last):
+                return
+            slots = self._share(self._next, stop)
+            self._pending.append(self._reader.begin(slots, stop, self._threads))
+            self._next = stop
+
+    def _share(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return this rank's equal part of a batch of all ranks; -1 where it is not full."""
+        size = -(-(stop - start) // self._options.world)
+        first = min(start + self._options.rank * size, stop)
+        own = self._at(first, min(first + size, stop))
+        return np.concatenate([own, np.full(size - len(own), -1)])
+
+    def _at(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the slots at some places, of a block that is found at once."""
+        first, block = self._block
+        if not first <= start <= stop <= first + len(block):
+            count = len(self._slots)
+            block = self._order.slots(start, min(max(stop, start + _BLOCK), count))
+            first = start
+            self._block = first, block
+        return block[start - first : stop - first]
+
+    def state_dict(self) -> State:
+        """Return where the epoch stands: behind the last batch that was handed out.
+
+        A few numbers, whatever the store's size; any rank's serves all, and also another
+        number of ranks and another ``batch_size``.
+        """
+        return {
+            "seed": self._seed,
+            "epoch": self._epoch,
+            "position": self._position,
+            "order": dict(self._nature),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken: its seed and epoch, behind its last batch.
+
+        Raises
+        ------
+        OptionError
+            If it is of other samples or of another kind of order.
+        """
+        missing = {"seed", "epoch", "position", "order"} - set(state)
+        if missing:
+            raise OptionError(
+                f"the state has no {', '.join(sorted(missing))}; give what state_dict returned"
+            )
+        _refuse_other(state["order"], self._nature)
+        replace(self._options, seed=state["seed"], epoch=state["epoch"])  # checks them
+        position = state["position"]
+        if not isinstance(position, int) or not 0 <= position <= len(self._slots):
+            raise OptionError(
+                f"position must be 0 to {len(self._slots)}, got {position!r}; "
+                "give what state_dict returned"
+            )
+        self.close()
+        self._begin_at(state["seed"], state["epoch"], position)
+
+    def close(self) -> None:
+        """Stop the threads, and forget what they made ready; reading on starts them again."""
+        for pending in self._pending:
+            pending.drop()
+        self._pending.clear()
+        self._reader.release()
+        self._next = self._position
+        if self._threads is not None:
+            self._end()
+            self._threads = None
+
+    def __enter__(self) -> Epoch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _stop(threads: ThreadPoolExecutor) -> None:
+    threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _refuse_unequal(batch_size: int, world: int) -> None:
+    if batch_size % world:
+        near = max(1, batch_size // world) * world
+        raise OptionError(
+            f"batch_size counts the samples of all ranks, so it must be a multiple of "
+            f"world={world}, got {batch_size}; try {near}"
+        )
+
+
+def _kind(options: OrderOptions, sharded: Sharded) -> str:
+    """Return how samples are ordered: as wished, or what costs nothing here."""
+    if not options.shuffle:
+        return "table"
+    if isinstance(options.shuffle, str):
+        return options.shuffle
+    if sharded.mappable:
+        return "full"
+    return "chunks" if sharded.local else "shards"
+
+
+def _window(kind: str, options: OrderOptions, sharded: Sharded) -> tuple[int, int]:
+    """Return the samples of a unit, and the units of a window; 0 if there are no windows."""
+    if kind in ("table", "full"):
+        return 1, 0
+    unit = sharded.chunk if kind == "chunks" else sharded.shard
+    return unit, max(2, options.window_bytes // (unit * sharded.sample_bytes))
+
+
+def _nature(samples: Samples, slots: NDArray[np.int64], kind: str, window: int) -> dict[str, Any]:
+    """Return what an order depends on besides seed and epoch, to be compared."""
+    return {
+        "version": ORDER,
+        "store": samples.attributes["fingerprints"]["pixels"],
+        "split": samples.split,
+        "samples": len(slots),
+        "slots": hashlib.sha256(slots.astype("<i8").tobytes()).hexdigest(),
+        "shuffle": kind,
+        "window": window,
+    }
+
+
+def _refuse_other(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse a state of which something differs, naming it."""
+    for name, value in own.items():
+        if given.get(name) != value:
+            raise OptionError(
+                f"the state is of another order: its {name} is {given.get(name)!r}, and here it "
+                f"is {value!r}; open the store as it was then, or begin the epoch anew"
+            )

@@ -1,0 +1,205 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+import shelves
+
+import daskimg
+from daskimg.read._reader import Reader
+from daskimg.read._sources import Mapped, Pool
+
+CODECS = ("none", "lz4", "zstd")
+SIZE = 8 * 6 * 3
+
+
+def store_of(folder, codec="none", count=100, **settings):
+    image = shelves.pictures(count, **settings)
+    return shelves.write_store(folder / codec, image, shard=20, chunk=5, codec=codec)
+
+
+def read_all(samples, **settings):
+    found = np.zeros(samples.image.shape, samples.image.dtype)
+    for batch in samples.batches(16, **settings):
+        found[batch.sample] = batch.image
+    return found
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_flipped_bit_is_an_error_that_names_its_samples(tmp_path, codec, shuffle):
+    url = store_of(tmp_path, codec)
+    shelves.flip_bit(url, "image/c/1/0/0/0", 20)  # in the first chunk of the second shard
+    samples = daskimg.open_store(url)
+
+    message = r"image/c/1/0/0/0 has a damaged chunk .* samples 20 to 24 of image cannot be read"
+    with pytest.raises(daskimg.StoreError, match=message):
+        list(samples.batches(16, shuffle=shuffle))
+
+
+def test_a_damaged_chunk_is_an_error_every_time(tmp_path):
+    url = store_of(tmp_path)
+    shelves.flip_bit(url, "image/c/1/0/0/0", 20)
+    epoch = daskimg.open_store(url).batches(16)
+    next(epoch)
+
+    for _ in range(2):
+        with pytest.raises(daskimg.StoreError, match="samples 20 to 24"):
+            next(epoch)
+    assert epoch.state_dict()["position"] == 16
+
+
+def test_checks_can_be_left_out(tmp_path):
+    url = store_of(tmp_path)
+    good = read_all(daskimg.open_store(url))
+    shelves.flip_bit(url, "image/c/1/0/0/0", 20)
+
+    found = read_all(daskimg.open_store(url), check="never")
+
+    assert np.argwhere((found != good).reshape(-1)).tolist() == [[20 * SIZE + 20]]
+
+
+def test_each_chunk_is_checked_once(tmp_path, monkeypatch):
+    checked = []
+    plain = daskimg.store.Sharded.check
+    monkeypatch.setattr(
+        daskimg.store.Sharded, "check", lambda *a: (checked.append(a[1]), plain(*a))[1]
+    )
+    samples = daskimg.open_store(store_of(tmp_path))
+
+    for epoch in range(3):
+        list(samples.batches(16, shuffle=True, epoch=epoch, threads=1, prefetch=0))
+
+    assert sorted(checked) == list(range(20))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_shard_lost_after_the_opening_is_an_error_and_not_zeros(tmp_path, codec):
+    url = store_of(tmp_path, codec)
+    samples = daskimg.open_store(url)
+    Path(url, "image/c/3/0/0/0").unlink()
+
+    with pytest.raises(daskimg.StoreError, match="c/3/0/0/0 is missing, so samples 60 to 79"):
+        list(samples.batches(16))
+
+
+def test_a_shard_cut_short_is_an_error(tmp_path):
+    url = store_of(tmp_path)
+    samples = daskimg.open_store(url)
+    path = Path(url, "image/c/0/0/0/0")
+    path.write_bytes(path.read_bytes()[:-7])
+
+    with pytest.raises(daskimg.StoreError, match=r"has .* bytes, not .* samples 0 to 19"):
+        list(samples.batches(16))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_damaged_index_is_an_error(tmp_path, codec):
+    url = store_of(tmp_path, codec)
+    shelves.flip_bit(url, "image/c/2/0/0/0", -10)
+
+    with pytest.raises(daskimg.StoreError, match="damaged index, so samples 40 to 59"):
+        list(daskimg.open_store(url).batches(16))
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("shuffle", ["chunks", "shards"])
+def test_each_chunk_is_decoded_once_an_epoch_within_the_budget(
+    tmp_path, codec, shuffle, monkeypatch
+):
+    pools = []
+    plain = Reader.__init__
+
+    def remembering(self, *arguments):
+        plain(self, *arguments)
+        pools.append(self.pool)
+
+    monkeypatch.setattr(Reader, "__init__", remembering)
+    samples = daskimg.open_store(store_of(tmp_path, codec, count=1000))
+    window = 40 * SIZE
+    settings = {"shuffle": shuffle, "window_bytes": window, "threads": 2, "prefetch": 1}
+
+    list(samples.batches(16, budget=3 * window + 2 * 5 * SIZE + 2 * 16 * SIZE, **settings))
+
+    (pool,) = pools
+    assert pool.loads == 200
+    assert pool.most <= pool.capacity == 3 * window + 2 * 5 * SIZE
+
+
+def test_a_budget_too_small_for_the_windows_is_refused(tmp_path):
+    samples = daskimg.open_store(store_of(tmp_path, "zstd"))
+
+    with pytest.raises(daskimg.OptionError, match=r"budget must hold .* smaller .* window_bytes"):
+        samples.batches(16, shuffle=True, window_bytes=40 * SIZE, budget=60 * SIZE)
+
+
+def test_a_true_shuffle_of_compressed_chunks_holds_its_budget_too(tmp_path):
+    samples = daskimg.open_store(store_of(tmp_path, "lz4"))
+
+    found = read_all(samples, shuffle="full", threads=2, budget=(3 * 16 + 4 * 5) * SIZE)
+
+    npt.assert_array_equal(found, shelves.pictures(100))
+
+
+def test_a_pool_lets_one_thread_load_and_gives_a_fault_to_all():
+    pool = Pool(100)
+
+    with pytest.raises(ZeroDivisionError):
+        pool.get(("a", 0), 50, lambda: 1 // 0)
+    loaded = [pool.get(("a", i % 3), 50, lambda: np.zeros(50)) for i in (0, 1, 0, 1, 2, 1)]
+
+    assert len({id(each) for each in loaded}) == 3
+    assert (pool.loads, pool.most) == (4, 100)
+
+
+def test_a_reader_travels_without_its_maps(tmp_path):
+    samples = daskimg.open_store(store_of(tmp_path))
+    read_all(samples)
+
+    again = pickle.loads(pickle.dumps(samples))
+
+    assert len(pickle.dumps(samples)) < 500
+    npt.assert_array_equal(read_all(again, shuffle=True), read_all(samples))
+
+
+def test_remote_stores_are_read_by_whole_shards(monkeypatch):
+    import fsspec
+
+    url = "memory://mapped/remote.zarr"
+    image = shelves.pictures(100)
+    shelves.write_store(url, image, shard=20, chunk=5, codec="lz4")
+    reads = []
+    system = type(fsspec.filesystem("memory"))
+    plain = system.cat_file
+    monkeypatch.setattr(
+        system, "cat_file", lambda self, path, **k: (reads.append(path), plain(self, path, **k))[1]
+    )
+    samples = daskimg.open_store(url)
+
+    batches = list(samples.batches(16, shuffle=True))
+
+    slots = np.concatenate([batch.sample for batch in batches])
+    npt.assert_array_equal(np.concatenate([b.image for b in batches]), image[slots])
+    shards = [path for path in reads if "/image/c/" in path]
+    assert len(shards) == len(set(shards)) == 5
+
+
+def test_several_threads_may_touch_a_new_shard_at_once(tmp_path):
+    samples = daskimg.open_store(store_of(tmp_path, count=400))
+
+    for _ in range(5):
+        samples = pickle.loads(pickle.dumps(samples))
+        found = read_all(samples, shuffle=True, threads=8, prefetch=8)
+        npt.assert_array_equal(found, shelves.pictures(400))
+
+
+def test_an_uncompressed_store_is_mapped(tmp_path):
+    samples = daskimg.open_store(store_of(tmp_path))
+    sharded = samples._arrays.sharded("image")
+
+    (run,) = Mapped(sharded, check=True).runs(np.array([21, 23, 38]), np.array([2, 0, 1]))
+
+    assert run.starts.tolist() == [SIZE, 3 * SIZE, 3 * (5 * SIZE + 4) + 3 * SIZE]
+    assert not run.memory.flags.writeable
+    assert len(run.memory) == Path(samples.url, "image/c/1/0/0/0").stat().st_size

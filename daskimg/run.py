@@ -233,9 +233,6 @@ class _Command:
         deletion = standing.deletion()
         if deletion:
             self._say(f"overwriting {deletion}")
-        for name, text in plan.lines():
-            if name == "note":
-                self._say(f"note: {text}")
         return self._build(plan, cluster)
 
     def _store_options(self) -> dict[str, Any]:
@@ -263,6 +260,9 @@ class _Command:
         with _watcher(self._loud, plan.samples) as watcher:
 
             def begin(client: Client) -> None:
+                for name, text in plan.lines():
+                    if name == "note":
+                        self._say(f"note: {text}")
                 self._say(f"dashboard: {client.dashboard_link}")
                 watcher.start()
 

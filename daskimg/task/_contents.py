@@ -48,11 +48,17 @@ def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | Sample
     limit = brief.groups[0].recipe.decode.max_bytes
     stored = dict(brief.columns)
     names = brief.groups[0].recipe.file_columns
+    if not names:  # as it nearly always is, for each picture
+        for picture, extension in _pictures(rows, brief, limit):
+            if isinstance(picture, SampleError):
+                yield picture
+            else:
+                yield Content(picture, {}, extension)
+        return
     paths = [rows[stored[name]].tolist() for name in names]
     others = zip(*(_found(column, brief, limit) for column in paths), strict=True)
-    cells = zip(*paths, strict=True) if names else iter([()] * len(rows))
-    files = others if names else iter([()] * len(rows))
-    for found, own, where in zip(_pictures(rows, brief, limit), files, cells, strict=True):
+    cells = zip(*paths, strict=True)
+    for found, own, where in zip(_pictures(rows, brief, limit), others, cells, strict=True):
         if isinstance(found.content, SampleError):
             yield found.content
             continue

@@ -77,6 +77,7 @@ class _Work:
             spec.name: store.ShardBuffer(spec, self._group.layout, count)
             for spec in self._group.sharded
         }
+        self._filled = list(self._buffers.values())
         self._lines = Lines(self._group, self._start, count)
 
     def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
@@ -138,15 +139,12 @@ class _Work:
         if isinstance(sample, SampleError):
             self._lines.failed(range(place, place + 1), each, sample, source)
             return
-        slots = {
-            spec: self._buffers[spec.name].slot(place - self._start)
-            for spec in self._group.sharded
-        }
+        slots = [(buffer.spec, buffer.slot(place - self._start)) for buffer in self._filled]
         try:
-            for spec, slot in slots.items():
+            for spec, slot in slots:
                 write_entry_of(sample, spec, slot)
         except SampleError as error:  # pixels that are read when they are asked for
-            for slot in slots.values():
+            for _, slot in slots:
                 slot[...] = 0
             self._lines.failed(range(place, place + 1), each, error, source)
         else:

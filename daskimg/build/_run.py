@@ -15,6 +15,7 @@ from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import build_shard
 from daskimg.build._standing import standing_of
+from daskimg.build._workers import set_up
 from daskimg.errors import (
     DaskimgError,
     ManifestError,
@@ -108,7 +109,8 @@ def build_store(
             call=uuid.uuid4().hex,
         )
         run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
-        return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
+        with set_up(client):
+            return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:

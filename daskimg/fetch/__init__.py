@@ -16,14 +16,23 @@ from daskimg.fetch._options import (
     Options,
     configure,
     configured,
+    lend,
     parse_storage,
     read_environment,
+    take_back,
     using,
 )
 from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
 from daskimg.fetch._retries import retries
 from daskimg.fetch._shown import scrubbed, shown
-from daskimg.fetch._sources import limited, open_input, read, read_part, under_extensions
+from daskimg.fetch._sources import (
+    begin_read,
+    limited,
+    open_input,
+    read,
+    read_part,
+    under_extensions,
+)
 from daskimg.fetch._systems import Listed, storage_options
 
 __all__ = [
@@ -31,6 +40,7 @@ __all__ = [
     "Found",
     "Listed",
     "Options",
+    "begin_read",
     "configure",
     "configured",
     "expand",
@@ -40,6 +50,7 @@ __all__ = [
     "is_remote",
     "is_url",
     "join",
+    "lend",
     "limited",
     "list_below",
     "list_matches",
@@ -57,6 +68,7 @@ __all__ = [
     "scrubbed",
     "shown",
     "storage_options",
+    "take_back",
     "under_extensions",
     "using",
 ]

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, as_completed, futures_of, get_client
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import build_shard
 from daskimg.build._standing import standing_of
 from daskimg.build._workers import set_up
 from daskimg.errors import (
+    AccessError,
     DaskimgError,
     ManifestError,
     OptionError,
@@ -177,9 +178,12 @@ def check_trial(plan: Plan, *, thorough: bool = False) -> Trial:
 
     Raises
     ------
+    AccessError
+        If a bucket refuses to have its objects read.
     PlanError
         If no row works: the first resolved path, and what to check.
     """
+    _check_sources(plan)
     trial = try_rows(plan, thorough=thorough)
     if not trial.tried or trial.failed < trial.tried or plan.options.max_failed >= 1:
         return trial
@@ -190,6 +194,13 @@ def check_trial(plan: Plan, *, thorough: bool = False) -> Trial:
         f"none of {trial.tried} rows tried gives a picture ({reasons}); the first is "
         f"{trial.first}: {advice}"
     )
+
+
+def _check_sources(plan: Plan) -> None:
+    """Ask each bucket of the rows to be tried whether it may be read."""
+    places = map(plan.manifest.resolve, plan.facts.sample["path"].dropna())
+    for place in {fetch.bucket_of(place): place for place in places}.values():
+        fetch.check_access(place, fetch.READING)
 
 
 def _silent(tally: Tally) -> None:
@@ -249,7 +260,7 @@ class _Run:
                 examples = store.first_failures(self._folder, self._tally.failed_in)
             else:
                 self._commit(stored)
-        except (OSError, StoreError, ManifestError) as error:  # work has been done by now
+        except (OSError, StoreError, ManifestError, AccessError) as error:  # work has been done
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error

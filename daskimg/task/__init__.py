@@ -1,5 +1,6 @@
 """One shard, from paths to written bytes. No Dask here: callable in a test or a debugger."""
 
+from daskimg.task._alone import KILLED, Limits, Verdict, find_killers
 from daskimg.task._contents import Content, read_contents
 from daskimg.task._reports import REPORT, ROWS
 from daskimg.task._rows import Planned, planned_rows, read_shard_rows
@@ -8,11 +9,15 @@ from daskimg.task._trial import Trial, rows_to_try, try_rows
 from daskimg.task._work import run_task
 
 __all__ = [
+    "KILLED",
     "REPORT",
     "ROWS",
     "Content",
+    "Limits",
     "Planned",
     "Trial",
+    "Verdict",
+    "find_killers",
     "make_samples",
     "planned_rows",
     "read_contents",

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed import Client, as_completed, futures_of, get_client
+from distributed import Client, KilledWorker, futures_of, get_client
 
 from daskimg import store
 from daskimg.build._cluster import ClusterOptions, starting
+from daskimg.build._crew import Crew, Patience
+from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
-from daskimg.build._shards import build_shard
+from daskimg.build._shards import (
+    assemble_rows,
+    assemble_samples,
+    build_shard,
+    mapped,
+    read_rows,
+    told,
+)
 from daskimg.build._standing import standing_of
+from daskimg.build._suspects import convicted, described
 from daskimg.errors import (
-    DaskimgError,
     ManifestError,
     OptionError,
     PlanError,
@@ -24,25 +35,25 @@ from daskimg.errors import (
     StoreError,
     TransportError,
 )
-from daskimg.fetch import open_folder
 from daskimg.options import given
 from daskimg.plan import Plan
 from daskimg.statistics import COMPILE_PAYS
-from daskimg.task import REPORT, ROWS, read_shard_rows, try_rows
+from daskimg.task import REPORT, ROWS, try_rows
 from daskimg.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from distributed import Future
 
     from daskimg.build._standing import Standing
     from daskimg.fetch import Folder
-    from daskimg.plan import Brief
+    from daskimg.plan import Brief, ShardRows
     from daskimg.task import Trial
 
-_RETRIES = 2  # of a task, on other workers; storage has its own retries below that
+_LOG = logging.getLogger("daskimg")
+_ROUNDS = 3  # of shards that kill their workers: each but the last ends with a look at their rows
 _OUTCOMES = {"begin": "committed", "resume": "committed", "relabel": "relabelled"}
 _EARLY = 1000  # samples after which a run that mostly fails is stopped
 
@@ -54,6 +65,7 @@ def build_store(
     cluster: ClusterOptions | None = None,
     on_tally: Callable[[Tally], None] | None = None,
     on_client: Callable[[Client], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Report:
     """Build a store, or finish, repair or relabel the one that stands at its address.
 
@@ -69,6 +81,9 @@ def build_store(
         Called with the counts whenever a shard is finished.
     on_client
         Called with the client before the first task is handed out.
+    on_note
+        Called with a line when the cluster, or a row that kills workers, needs one; by default
+        it goes to the log.
 
     Returns
     -------
@@ -96,6 +111,8 @@ def build_store(
             check_trial(plan)
         stored, expected = _begin(plan, standing, damaged)
         client = connected()
+        crew = Crew(client, Patience(), on_note or _LOG.warning)
+        crew.wait()
         if on_client:
             on_client(client)
         moved = standing.stored is not None and standing.stored.root != plan.root
@@ -105,9 +122,10 @@ def build_store(
             compiled=plan.values >= COMPILE_PAYS,
             retry=moved and standing.commit is None,
             spare=_spare_memory(client),
-            call=uuid.uuid4().hex,
+            call=_fresh("daskimg"),
+            convicted=store.read_verdicts(standing.folder),
         )
-        run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
+        run = _Run(plan, brief, standing.folder, crew, on_tally or _silent)
         return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
 
 
@@ -225,15 +243,16 @@ class _Run:
         plan: Plan,
         brief: Brief,
         folder: Folder,
-        client: Client,
+        crew: Crew,
         on_tally: Callable[[Tally], None],
     ) -> None:
         self._plan = plan
         self._brief = brief
         self._folder = folder
-        self._client = client
+        self._crew = crew
         self._on_tally = on_tally
-        threads = sum(client.nthreads().values())
+        self._began = time.perf_counter()
+        threads = sum(crew.threads.values())
         self._tally = Tally(plan.samples, timeline=Timeline(threads))
 
     def build(self, stored: store.StoredPlan, outcome: str) -> Report:
@@ -252,38 +271,60 @@ class _Run:
         return Report.of(self._plan, outcome, self._tally, examples)
 
     def _build_shards(self) -> None:
-        began = time.perf_counter()
-        futures = self._submit()
-        try:
-            for future in as_completed(futures, loop=self._client.loop):
-                self._tally.add(_result(future))
-                self._tally.seconds = time.perf_counter() - began
-                future.release()
-                self._on_tally(self._tally)
-                self._stop_early()
-        except BaseException:
-            self._client.cancel(futures)
-            raise
+        """Build all shards; those that kill their workers at last, without the row that does."""
+        spans = self._plan.shard_rows()
+        for round_ in range(_ROUNDS):
+            killed = self._build_some(spans)
+            if not killed:
+                return
+            if round_ == _ROUNDS - 1:
+                break
+            self._brief = convicted(self._crew, self._folder, self._brief, killed)
+            spans = killed
+        raise StoppedError(
+            f"{described(killed[0])} kills its worker, and none of its rows does so alone: the "
+            f"workers may lack memory; give them more, or fewer threads, and run the same "
+            f"command again to go on"
+        )
 
-    def _submit(self) -> list[Future[Any]]:
+    def _build_some(self, spans: list[ShardRows]) -> list[ShardRows]:
+        """Build shards, and return those that killed their workers."""
+        killed = []
+        with told(self._crew.client, self._brief) as run:
+            jobs = Jobs(self._crew, partial(self._submit, run))
+            with closing(jobs.results(spans)) as results:
+                for span, found in results:
+                    if isinstance(found, KilledWorker):
+                        killed.append(span)
+                    else:
+                        self._count(found)
+        return killed
+
+    def _count(self, report: Any) -> None:
+        self._tally.add(report)
+        self._tally.seconds = time.perf_counter() - self._began
+        self._on_tally(self._tally)
+        self._stop_early()
+
+    def _submit(
+        self, run: str, spans: Sequence[ShardRows], workers: list[str]
+    ) -> list[Future[Any]]:
         """Hand out one partition a shard; never repartitioned: a shard has one writer."""
         import dask.dataframe as dd  # here: it takes longer than a cluster takes to start
 
         # Rows are as the store's Parquet has them; Dask is not to turn text into its own.
         with dask.config.set({"dataframe.convert-string": False}):
-            brief = self._brief
-            spans = self._plan.shard_rows()
-            rows = dd.from_map(
-                read_shard_rows, spans, brief=brief, meta=ROWS, label="daskimg-rows"
-            )
+            rows = dd.from_map(read_rows, spans, run=run, meta=ROWS, label="daskimg-rows")
             reports = rows.map_partitions(
                 build_shard,
-                brief,
+                run,
                 meta=REPORT,
                 enforce_metadata=False,
                 token=_fresh("daskimg-shard"),
             )
-            return list(futures_of(self._client.persist(reports, retries=_RETRIES)))
+            placed = {"workers": workers, "allow_other_workers": True} if workers else {}
+            futures = futures_of(self._crew.client.persist(reports, **placed))
+            return sorted(futures, key=lambda future: future.key[1])  # by partition
 
     def _stop_early(self) -> None:
         tally = self._tally
@@ -302,24 +343,20 @@ class _Run:
         brief = self._brief
         # Labels are written in place: no reader is to meet new numbers and old names.
         self._folder.remove("zarr.json")
-        spans, files = store.sample_spans(brief), list(store.row_files(brief.rows))
-        jobs = [
-            *self._client.map(_assemble_samples, spans, brief=brief, pure=False),
-            *self._client.map(_assemble_rows, files, brief=brief, pure=False),
-        ]
         total = store.Assembled()
-        for future in as_completed(jobs, loop=self._client.loop):
-            total.add(_result(future))
+        with told(self._crew.client, brief) as run:
+            for work, items in (
+                (assemble_samples, store.sample_spans(brief)),
+                (assemble_rows, list(store.row_files(brief.rows))),
+            ):
+                jobs = Jobs(self._crew, partial(mapped, self._crew.client, work, run))
+                with closing(jobs.results(items)) as results:
+                    for item, found in results:
+                        if isinstance(found, KilledWorker):
+                            raise StoppedError(f"the commit of part {item} kills its worker")
+                        total.add(found)
         commit = store.commit_store(self._folder, brief, stored, total)
         store.tidy(self._folder, commit)
-
-
-def _assemble_samples(span: tuple[int, int, int], brief: Brief) -> store.Assembled:
-    return store.assemble_samples(open_folder(brief.url), brief, span)
-
-
-def _assemble_rows(number: int, brief: Brief) -> store.Assembled:
-    return store.assemble_rows(open_folder(brief.url), brief, number)
 
 
 def _fresh(name: str) -> str:
@@ -328,18 +365,3 @@ def _fresh(name: str) -> str:
     Equal graphs have equal keys: the scheduler might hand back what a cancelled run left.
     """
     return f"{name}-{uuid.uuid4().hex}"
-
-
-def _result(future: Future[Any]) -> Any:
-    """Return a task's result, or stop the run with one line that says why."""
-    try:
-        return future.result()
-    except (DaskimgError, FileNotFoundError):
-        raise
-    except Exception as error:
-        raise StoppedError(f"{_last_line(error)}; run the same command again to go on") from error
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

@@ -6,6 +6,7 @@ and a few numbers.
 
 from __future__ import annotations
 
+import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from distributed.protocol.pickle import dumps
 from daskimg import store
 from daskimg.errors import DaskimgError
 from daskimg.fetch import open_folder
-from daskimg.task import Limits, Verdict, find_killers, read_shard_rows, run_task
+from daskimg.task import Limits, Verdict, find_killers, read_shard_rows, run_task, try_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future, Worker
 
     from daskimg.plan import Brief, ShardRows
+    from daskimg.task import Trial
 
 _BRIEFS: dict[str, Brief] = {}
 """What the runs in which this process takes part have told it, by their names."""
@@ -62,6 +64,14 @@ def told(client: Client, brief: Brief) -> Iterator[str]:
             client.sync(client._unregister_worker_plugin, brief.call, callback_timeout=_PARTING)
 
 
+def fresh(name: str) -> str:
+    """Return a name for tasks that no earlier run on this cluster can have given its own.
+
+    Equal graphs have equal keys: the scheduler might hand back what a cancelled run left.
+    """
+    return f"{name}-{uuid.uuid4().hex}"
+
+
 def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
     """Return the rows of a shard."""
     with _named():
@@ -72,6 +82,12 @@ def build_shard(rows: pd.DataFrame, run: str) -> pd.DataFrame:
     """Build a shard, and return its report with the worker's name."""
     with _named():
         return run_task(rows, _BRIEFS[run]).assign(worker=str(get_worker().name))
+
+
+def try_given(rows: pd.DataFrame, run: str) -> Trial:
+    """Decode some rows until one works, as this worker sees them."""
+    with _named():
+        return try_some(rows, _BRIEFS[run], thorough=False)
 
 
 def try_alone(span: ShardRows, run: str) -> list[Verdict]:

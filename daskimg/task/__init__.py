@@ -5,7 +5,7 @@ from daskimg.task._contents import Content, read_contents
 from daskimg.task._reports import REPORT, ROWS
 from daskimg.task._rows import Planned, planned_rows, read_shard_rows
 from daskimg.task._samples import make_samples, write_entry_of
-from daskimg.task._trial import Trial, rows_to_try, try_rows
+from daskimg.task._trial import Trial, rows_to_try, try_rows, try_some
 from daskimg.task._work import run_task
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "rows_to_try",
     "run_task",
     "try_rows",
+    "try_some",
     "write_entry_of",
 ]

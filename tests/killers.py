@@ -43,6 +43,20 @@ class Unlucky(Resize):
         return Resize.__call__(self, sample)
 
 
+@dataclass(frozen=True, slots=True)
+class Pair(Resize):
+    """``Resize`` that kills its process at row 6, if that has made row 2, too."""
+
+    def __call__(self, sample):
+        SEEN.add(sample.row)
+        if sample.row == 6 and 2 in SEEN:
+            segfault()
+        return Resize.__call__(self, sample)
+
+
+SEEN = set()
+
+
 def segfault():
     ctypes.string_at(0)
 

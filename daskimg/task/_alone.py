@@ -42,7 +42,7 @@ KILLED = SampleError("killed its worker", "decoding or transforming it ended its
 
 _PROGRAM = "from daskimg.task._alone import serve; serve()"
 _DEATHS = 2  # that a row must cause, alone in its process
-_ATTEMPTS = 4  # at that: a process may be ended by others
+_OTHERS = 2  # times that it may be ended by something else, before that is the finding
 _KILLERS = 16  # of one shard, above which the pictures are not to blame
 _TOLD = {"SIGTERM", "SIGINT", "SIGHUP"}  # what others send: no row's doing
 _LOOK = 0.05  # seconds between looks at a process's own memory
@@ -154,7 +154,7 @@ class _Court:
     def verdict(self, at: int) -> Verdict | None:
         """Return what becomes of processes that make one row alone; ``None`` if one lives."""
         causes: list[str] = []
-        while sum(map(_is_death, causes)) < _DEATHS and len(causes) < _ATTEMPTS:
+        while (deaths := sum(map(_is_death, causes))) < _DEATHS and len(causes) - deaths < _OTHERS:
             fate = self.fate(at, at + 1)
             if not fate.cause:
                 return None

@@ -15,20 +15,30 @@ from daskimg.fetch._options import (
     Options,
     configure,
     configured,
+    lend,
     parse_storage,
     read_environment,
+    take_back,
     using,
 )
 from daskimg.fetch._paths import is_url, join, local_path, name_of
 from daskimg.fetch._retries import retries
 from daskimg.fetch._shown import scrubbed, shown
-from daskimg.fetch._sources import limited, open_input, read, read_part, under_extensions
+from daskimg.fetch._sources import (
+    begin_read,
+    limited,
+    open_input,
+    read,
+    read_part,
+    under_extensions,
+)
 from daskimg.fetch._systems import storage_options
 
 __all__ = [
     "Folder",
     "Found",
     "Options",
+    "begin_read",
     "configure",
     "configured",
     "expand",
@@ -37,6 +47,7 @@ __all__ = [
     "is_folder",
     "is_url",
     "join",
+    "lend",
     "limited",
     "local_path",
     "name_of",
@@ -51,6 +62,7 @@ __all__ = [
     "scrubbed",
     "shown",
     "storage_options",
+    "take_back",
     "under_extensions",
     "using",
 ]

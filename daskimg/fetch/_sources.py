@@ -16,10 +16,12 @@ from daskimg.fetch._ranges import opened
 from daskimg.fetch._retries import ABSENT
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._systems import remote, run
+from daskimg.fetch._systems import start as begin
 from daskimg.options import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from daskimg.fetch._paths import Place
 
@@ -106,6 +108,11 @@ async def read_remote(
     except PermissionError as error:  # expired credentials, too: no fault of one file
         message = f"permission denied: {scrubbed(str(error))}"
         raise TransportError(shown(location), message) from None
+
+
+def begin_read(location: str, start: int | None = None, stop: int | None = None) -> Future[bytes]:
+    """Begin to read a remote object or a part of it; its future raises what ``read`` does."""
+    return begin(read_remote(location, start, stop))
 
 
 def under_extensions(

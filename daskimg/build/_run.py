@@ -150,7 +150,9 @@ def _begin(
     try:
         if standing.commit is None:  # a kill may have left it, just before its commit
             folder.remove("zarr.json")
-        store.stage_rows(folder, plan.staged())
+        same = standing.stored is not None and standing.stored.root == plan.root
+        # What was listed when the store was begun is what it is made of.
+        store.stage_rows(folder, plan.staged(), plan.manifest.observed if same else ())
         if damaged and standing.commit:
             expected = store.forget_shards(folder, standing.commit, plan.groups, damaged)
     except (OSError, TransportError, ManifestError) as error:

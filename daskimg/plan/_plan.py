@@ -143,6 +143,7 @@ class Plan:
             expected=tuple(sorted((expected or {}).items())),
             retry=retry,
             spare=spare,
+            generation=self.manifest.generation,
             call=call,
             convicted=convicted,
         )

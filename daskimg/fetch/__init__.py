@@ -23,9 +23,10 @@ from daskimg.fetch._paths import is_url, join, local_path, name_of
 from daskimg.fetch._retries import retries
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._sources import limited, open_input, read, read_part, under_extensions
-from daskimg.fetch._systems import storage_options
+from daskimg.fetch._systems import Content, storage_options
 
 __all__ = [
+    "Content",
     "Folder",
     "Found",
     "Options",

@@ -13,6 +13,7 @@ from distributed import Client, as_completed, futures_of, get_client
 from daskimg import store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._report import Report, Tally
+from daskimg.build._shards import build_shard
 from daskimg.build._standing import standing_of
 from daskimg.errors import (
     DaskimgError,
@@ -27,7 +28,8 @@ from daskimg.fetch import open_folder
 from daskimg.options import given
 from daskimg.plan import Plan
 from daskimg.statistics import COMPILE_PAYS
-from daskimg.task import REPORT, ROWS, read_shard_rows, run_task, try_rows
+from daskimg.task import REPORT, ROWS, read_shard_rows, try_rows
+from daskimg.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,7 +233,8 @@ class _Run:
         self._folder = folder
         self._client = client
         self._on_tally = on_tally
-        self._tally = Tally(plan.samples)
+        threads = sum(client.nthreads().values())
+        self._tally = Tally(plan.samples, timeline=Timeline(threads))
 
     def build(self, stored: store.StoredPlan, outcome: str) -> Report:
         examples: tuple[store.Failure, ...] = ()
@@ -274,7 +277,11 @@ class _Run:
                 read_shard_rows, spans, brief=brief, meta=ROWS, label="daskimg-rows"
             )
             reports = rows.map_partitions(
-                run_task, brief, meta=REPORT, enforce_metadata=False, token=_fresh("daskimg-shard")
+                build_shard,
+                brief,
+                meta=REPORT,
+                enforce_metadata=False,
+                token=_fresh("daskimg-shard"),
             )
             return list(futures_of(self._client.persist(reports, retries=_RETRIES)))
 

@@ -5,6 +5,6 @@ The same samples give the same bytes; an export that was stopped goes on with it
 """
 
 from daskimg.export._export import Export, export_samples
-from daskimg.export._options import FORMATS, LAYOUTS, ExportOptions
+from daskimg.export._options import FORMATS, LAYOUTS, ExportOptions, Format
 
-__all__ = ["FORMATS", "LAYOUTS", "Export", "ExportOptions", "export_samples"]
+__all__ = ["FORMATS", "LAYOUTS", "Export", "ExportOptions", "Format", "export_samples"]

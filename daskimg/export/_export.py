@@ -282,17 +282,21 @@ class _Writing:
         self._folder.put(_SIZES, _json(dict(sorted(known.items()))))
 
     def _finished(self, before: int, there: Mapping[str, int]) -> Export:
-        options, per_shard = self._options, len(self._form.endings)
-        ending = f".{options.suffix}"
-        single = sum(name.endswith(ending) for name in there)
+        files = len(self._form.endings) * len(self._spans)
+        found = len(self._form.endings) * before
+        if not self._form.endings:
+            start, end = f"{self._samples.split or ''}", f".{self._options.suffix}"
+            single = sum(name.startswith(start) and name.endswith(end) for name in there)
+            files, found = self._total, min(single, self._total)
+        failed = int((self._samples.status == store.FAILED).sum())
         return Export(
             self._folder.url,
-            options.format,
+            self._options.format,
             self._samples.split,
             self._total,
-            failed := int((self._samples.status == store.FAILED).sum()),
-            per_shard * len(self._spans) or self._total,
-            per_shard * before or min(single, self._total) * (not per_shard),
+            failed,
+            files,
+            found,
             tuple(self._notes(failed)),
         )
 

@@ -34,11 +34,12 @@ from daskimg.fetch._sources import (
     read_part,
     under_extensions,
 )
-from daskimg.fetch._systems import Listed, storage_options
+from daskimg.fetch._systems import Content, Listed, storage_options
 
 __all__ = [
     "READING",
     "STORE",
+    "Content",
     "Folder",
     "Found",
     "Listed",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, as_completed, futures_of, get_client
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import build_shard
@@ -25,7 +25,6 @@ from daskimg.errors import (
     StoreError,
     TransportError,
 )
-from daskimg.fetch import open_folder
 from daskimg.options import given
 from daskimg.plan import Plan
 from daskimg.statistics import COMPILE_PAYS
@@ -84,6 +83,7 @@ def build_store(
         Stopped by a fault, resumable: run again.
     """
     _check_types(plan, client, cluster)
+    fetch.traffic(reset=True)  # what was asked before is no part of the run
     standing = standing_of(plan.url, overwrite=plan.options.overwrite)
     step = standing.step(plan)
     damaged: list[str] = []
@@ -216,6 +216,7 @@ def _unchanged(plan: Plan, standing: Standing) -> Report:
     commit = standing.commit
     assert commit is not None
     tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
+    tally.traffic.add(fetch.traffic(reset=True))
     return Report.of(plan, "unchanged", tally)
 
 
@@ -251,6 +252,7 @@ class _Run:
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
+        self._tally.traffic.add(fetch.traffic(reset=True))
         return Report.of(self._plan, outcome, self._tally, examples)
 
     def _build_shards(self) -> None:
@@ -311,17 +313,23 @@ class _Run:
         ]
         total = store.Assembled()
         for future in as_completed(jobs, loop=self._client.loop):
-            total.add(_result(future))
+            assembled, traffic = _result(future)
+            total.add(assembled)
+            self._tally.traffic.add(traffic)
         commit = store.commit_store(self._folder, brief, stored, total)
         store.tidy(self._folder, commit)
 
 
-def _assemble_samples(span: tuple[int, int, int], brief: Brief) -> store.Assembled:
-    return store.assemble_samples(open_folder(brief.url), brief, span)
+def _assemble_samples(
+    span: tuple[int, int, int], brief: Brief
+) -> tuple[store.Assembled, fetch.Traffic]:
+    found = store.assemble_samples(fetch.open_folder(brief.url), brief, span)
+    return found, fetch.traffic(reset=True)
 
 
-def _assemble_rows(number: int, brief: Brief) -> store.Assembled:
-    return store.assemble_rows(open_folder(brief.url), brief, number)
+def _assemble_rows(number: int, brief: Brief) -> tuple[store.Assembled, fetch.Traffic]:
+    found = store.assemble_rows(fetch.open_folder(brief.url), brief, number)
+    return found, fetch.traffic(reset=True)
 
 
 def _fresh(name: str) -> str:

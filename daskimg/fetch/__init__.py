@@ -22,7 +22,7 @@ from daskimg.fetch._options import (
     using,
 )
 from daskimg.fetch._paths import is_url, join, local_path, name_of
-from daskimg.fetch._retries import retries
+from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._sources import (
     begin_read,
@@ -33,11 +33,19 @@ from daskimg.fetch._sources import (
     under_extensions,
 )
 from daskimg.fetch._systems import storage_options
+from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 
 __all__ = [
+    "KINDS",
+    "LIMITER",
+    "Answers",
     "Folder",
     "Found",
+    "Kind",
+    "Limiter",
     "Options",
+    "Part",
+    "Traffic",
     "begin_read",
     "configure",
     "configured",
@@ -58,11 +66,11 @@ __all__ = [
     "read_ahead",
     "read_environment",
     "read_part",
-    "retries",
     "scrubbed",
     "shown",
     "storage_options",
     "take_back",
+    "traffic",
     "under_extensions",
     "using",
 ]

@@ -10,6 +10,7 @@ query and without whose it is.
 
 from daskimg.fetch._ahead import Found, find_ahead, in_order, read_ahead
 from daskimg.fetch._found import expand, is_folder
+from daskimg.fetch._listing import list_below, list_matches
 from daskimg.fetch._objects import Folder, open_folder
 from daskimg.fetch._options import (
     Options,
@@ -21,7 +22,7 @@ from daskimg.fetch._options import (
     take_back,
     using,
 )
-from daskimg.fetch._paths import is_url, join, local_path, name_of
+from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
 from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._sources import (
@@ -32,17 +33,19 @@ from daskimg.fetch._sources import (
     read_part,
     under_extensions,
 )
-from daskimg.fetch._systems import storage_options
+from daskimg.fetch._systems import Content, Listed, storage_options
 from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 
 __all__ = [
     "KINDS",
     "LIMITER",
     "Answers",
+    "Content",
     "Folder",
     "Found",
     "Kind",
     "Limiter",
+    "Listed",
     "Options",
     "Part",
     "Traffic",
@@ -53,15 +56,19 @@ __all__ = [
     "find_ahead",
     "in_order",
     "is_folder",
+    "is_remote",
     "is_url",
     "join",
     "lend",
     "limited",
+    "list_below",
+    "list_matches",
     "local_path",
     "name_of",
     "open_folder",
     "open_input",
     "parse_storage",
+    "pinned",
     "read",
     "read_ahead",
     "read_environment",

@@ -24,7 +24,7 @@ from daskimg.fetch._options import (
     using,
 )
 from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
-from daskimg.fetch._retries import retries
+from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._sources import (
     begin_read,
@@ -35,15 +35,23 @@ from daskimg.fetch._sources import (
     under_extensions,
 )
 from daskimg.fetch._systems import Content, Listed, storage_options
+from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 
 __all__ = [
+    "KINDS",
+    "LIMITER",
     "READING",
     "STORE",
+    "Answers",
     "Content",
     "Folder",
     "Found",
+    "Kind",
+    "Limiter",
     "Listed",
     "Options",
+    "Part",
+    "Traffic",
     "access_error",
     "begin_read",
     "bucket_of",
@@ -71,11 +79,11 @@ __all__ = [
     "read_ahead",
     "read_environment",
     "read_part",
-    "retries",
     "scrubbed",
     "shown",
     "storage_options",
     "take_back",
+    "traffic",
     "under_extensions",
     "using",
 ]

@@ -2,8 +2,8 @@
 
 Rules of this room, each with its reason:
 
-* NumPy and numba (and its llvmlite) are the only imports: kernels are testable alone. Importing this room
-  costs numba's own import and compiles nothing; a kernel is compiled by its first call.
+* NumPy and numba, with its llvmlite, are the only imports: kernels are testable alone.
+  Importing this room costs numba's import; a kernel is compiled by its first call.
 * Kernels fill ``out`` and allocate nothing but a few kilobytes of scratch: the caller owns
   memory. Arrays are C-contiguous unless said otherwise; ``reshape(-1)`` is then a view.
 * ``nogil`` always, ``parallel`` never: Dask already uses every core, and numba's workqueue

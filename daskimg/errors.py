@@ -20,6 +20,7 @@ from typing import Literal, get_args
 
 Reason = Literal[
     "missing",  # no such file, no path in the table, or not a regular file
+    "changed",  # the object was written again after the listing that is the manifest
     "unreadable",  # the file is there, and the system does not let us read it
     "empty",  # zero bytes
     "bytes",  # more bytes than the limit on a source
@@ -31,6 +32,7 @@ Reason = Literal[
     "mode",  # a colour mode that cannot become the output's
     "size",  # not of the size that its header, the table or its picture's mask declares
     "target",  # what goes with the picture, as a mask or joints, cannot be used
+    "killed its worker",  # twice, alone in a process, decoding or transforming it ended that
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why a sample failed: a closed list, so that failures can be counted."""

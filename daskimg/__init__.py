@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from daskimg import recipes
     from daskimg.build import ClusterOptions, Report, build_store
     from daskimg.contract import check_transform
+    from daskimg.copies import Copy, copy_store
     from daskimg.decode import Picture
     from daskimg.errors import (
         AccessError,
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "build": ("ClusterOptions", "Report", "build_store"),
     "contract": ("check_transform",),
+    "copies": ("Copy", "copy_store"),
     "decode": ("Picture",),
     "errors": (
         "AccessError",
@@ -166,6 +168,7 @@ __all__ = [
     "Choose",
     "ClusterOptions",
     "Concatenate",
+    "Copy",
     "DaskimgError",
     "DecodeOptions",
     "Epoch",
@@ -217,6 +220,7 @@ __all__ = [
     "Verification",
     "build_store",
     "check_transform",
+    "copy_store",
     "draw_heatmaps",
     "epoch_order",
     "export_samples",

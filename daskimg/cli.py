@@ -178,6 +178,48 @@ def export(
     return COMMITTED
 
 
+_COPY_EPILOG = """
+\b
+Examples
+  daskimg copy out.zarr gs://bucket/out.zarr
+  daskimg copy gs://here/out.zarr gs://there/out.zarr
+  daskimg copy gs://bucket/out.zarr /local/disk/out.zarr --threads 16
+
+\b
+Exit status
+  0  copied: every hash was right
+  2  refused: there is no finished store, or something else where it is to be
+  3  stopped by a fault, a damaged object or a signal: run it again to go on
+"""
+
+
+@group.command("copy", epilog=_COPY_EPILOG)
+@click.argument("source")
+@click.argument("target")
+@click.option("--threads", default=8, metavar="N", show_default=True,
+              help="Objects under way at once.")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@storage_option
+def copy(source: str, target: str, threads: int, quiet: bool, as_json: bool) -> int:
+    """Copy a finished store between disks and buckets, every object's hash checked on the way.
+
+    The commit comes last: until then there is no store at TARGET. What an earlier copy has left
+    there is looked at, and kept if it is right. Pictures stay where they are: `verify --root`
+    and `run --root` say where they have gone.
+    """
+    from daskimg.copies import copy_store
+    from daskimg.progress import Counting
+
+    with nullcontext() if quiet else Counting("objects") as on_objects:
+        found = copy_store(source, target, threads=threads, on_objects=on_objects)
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+    elif not quiet:
+        click.echo("\n".join(found.lines()))
+    return COMMITTED
+
+
 @group.command("recipe")
 @click.argument("name", default="resize")
 @click.option("--size", type=Size(), help="Height and width of the output.")

@@ -12,7 +12,7 @@ from daskimg.fetch._access import READING, STORE, access_error, bucket_of, check
 from daskimg.fetch._ahead import Found, find_ahead, in_order, read_ahead
 from daskimg.fetch._found import expand, is_folder
 from daskimg.fetch._listing import list_below, list_matches
-from daskimg.fetch._objects import Folder, open_folder
+from daskimg.fetch._objects import Folder, open_folder, put_copy
 from daskimg.fetch._options import (
     Options,
     configure,
@@ -75,6 +75,7 @@ __all__ = [
     "open_input",
     "parse_storage",
     "pinned",
+    "put_copy",
     "read",
     "read_ahead",
     "read_environment",

@@ -97,6 +97,9 @@ class System(Protocol):
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object whole; ``FileExistsError`` if it is there and was to be created."""
 
+    async def copy(self, path: str, other: str, content: Content) -> None:
+        """Write the object at ``path``, which holds ``content``, to another path, too."""
+
     async def size(self, path: str) -> int | None:
         """Return an object's bytes, or ``None`` if that cannot be said."""
 
@@ -167,6 +170,10 @@ class Plain:
             # A lost answer to our own write comes back as "exists": equal bytes are ours.
             if await self.read(path, None, None, None) != content:
                 raise
+
+    async def copy(self, path: str, other: str, content: Content) -> None:  # noqa: ARG002  a system may have no copy that can be checked
+        """Write an object's content once more."""
+        await self.write(other, content, create=False)
 
     async def size(self, path: str) -> int | None:
         """Return an object's bytes."""

@@ -10,7 +10,8 @@ from daskimg.errors import OptionError, PlanError, TransformError
 from daskimg.plan import check_inputs
 from daskimg.preview._found import find_row, refusal
 from daskimg.preview._panels import panels_of
-from daskimg.preview._views import PreviewStage, settings_of, stage_of
+from daskimg.preview._views import PreviewStage, stage_of
+from daskimg.recipe import settings_of
 from daskimg.sheets import Sheet
 
 if TYPE_CHECKING:

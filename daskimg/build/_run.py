@@ -15,7 +15,7 @@ from daskimg.build._crew import Crew, Patience
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
-from daskimg.build._trial import try_on
+from daskimg.build._trial import check_sources, try_on
 from daskimg.build._workers import set_up
 from daskimg.errors import (
     ManifestError,
@@ -72,7 +72,7 @@ def build_store(
 
     Raises
     ------
-    StoreError, PlanError
+    StoreError, PlanError, AccessError
         Refused; nothing was written.
     StoppedError
         Stopped by a fault, resumable: run again.
@@ -87,6 +87,8 @@ def build_store(
         damaged = store.damaged_objects(standing.folder, standing.commit)
         if not damaged:
             return _unchanged(plan, standing)
+    if step == "begin" or damaged:
+        check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
         crew = Crew(client, Patience(), on_note or _LOG.warning)

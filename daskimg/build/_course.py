@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import KilledWorker, futures_of
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import (
@@ -23,7 +23,7 @@ from daskimg.build._shards import (
     told,
 )
 from daskimg.build._suspects import convicted, described
-from daskimg.errors import ManifestError, StoppedError, StoreError
+from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
 from daskimg.task import REPORT, ROWS
 from daskimg.timeline import Timeline
 
@@ -82,10 +82,11 @@ class Course:
                 examples = store.first_failures(self._folder, self._tally.failed_in)
             else:
                 self._commit(stored)
-        except (OSError, StoreError, ManifestError) as error:  # work has been done by now
+        except (OSError, StoreError, ManifestError, AccessError) as error:  # work has been done
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
+        self._tally.traffic.add(fetch.traffic(reset=True))
         return Report.of(self._plan, outcome, self._tally, examples)
 
     def _build_shards(self) -> None:
@@ -172,6 +173,8 @@ class Course:
                     for item, found in results:
                         if isinstance(found, KilledWorker):
                             raise StoppedError(f"the commit of part {item} kills its worker")
-                        total.add(found)
+                        assembled, traffic = found
+                        total.add(assembled)
+                        self._tally.traffic.add(traffic)
         commit = store.commit_store(self._folder, brief, stored, total)
         store.tidy(self._folder, commit)

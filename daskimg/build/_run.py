@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from distributed import Client, get_client
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
-from daskimg.build._trial import try_on
+from daskimg.build._trial import check_sources, try_on
 from daskimg.build._workers import set_up
 from daskimg.errors import (
     ManifestError,
@@ -72,12 +72,13 @@ def build_store(
 
     Raises
     ------
-    StoreError, PlanError
+    StoreError, PlanError, AccessError
         Refused; nothing was written.
     StoppedError
         Stopped by a fault, resumable: run again.
     """
     _check_types(plan, client, cluster)
+    fetch.traffic(reset=True)  # what was asked before is no part of the run
     standing = standing_of(plan.url, overwrite=plan.options.overwrite)
     step = standing.step(plan)
     damaged: list[str] = []
@@ -86,6 +87,8 @@ def build_store(
         damaged = store.damaged_objects(standing.folder, standing.commit)
         if not damaged:
             return _unchanged(plan, standing)
+    if step == "begin" or damaged:
+        check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
         crew = Crew(client, Patience(), on_note or _LOG.warning)
@@ -195,4 +198,5 @@ def _unchanged(plan: Plan, standing: Standing) -> Report:
     commit = standing.commit
     assert commit is not None
     tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
+    tally.traffic.add(fetch.traffic(reset=True))
     return Report.of(plan, "unchanged", tally)

@@ -15,6 +15,7 @@ from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import build_shard
 from daskimg.build._standing import standing_of
+from daskimg.build._watch import begin_watch, end_watch
 from daskimg.errors import (
     DaskimgError,
     ManifestError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from daskimg.build._standing import Standing
+    from daskimg.build._watch import Channel
     from daskimg.fetch import Folder
     from daskimg.plan import Brief
     from daskimg.task import Trial
@@ -96,6 +98,7 @@ def build_store(
             check_trial(plan)
         stored, expected = _begin(plan, standing, damaged)
         client = connected()
+        channel = begin_watch(client, plan)
         if on_client:
             on_client(client)
         moved = standing.stored is not None and standing.stored.root != plan.root
@@ -107,8 +110,14 @@ def build_store(
             spare=_spare_memory(client),
             call=uuid.uuid4().hex,
         )
-        run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
-        return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
+        run = _Run(plan, brief, standing.folder, client, channel, on_tally or _silent)
+        try:
+            report = run.build(stored, "repaired" if damaged else _OUTCOMES[step])
+        except BaseException:
+            end_watch(client, channel, "stopped")
+            raise
+        end_watch(client, channel, report.outcome)
+        return report
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:
@@ -226,12 +235,14 @@ class _Run:
         brief: Brief,
         folder: Folder,
         client: Client,
+        channel: Channel | None,
         on_tally: Callable[[Tally], None],
     ) -> None:
         self._plan = plan
         self._brief = brief
         self._folder = folder
         self._client = client
+        self._channel = channel
         self._on_tally = on_tally
         threads = sum(client.nthreads().values())
         self._tally = Tally(plan.samples, timeline=Timeline(threads))
@@ -279,6 +290,7 @@ class _Run:
             reports = rows.map_partitions(
                 build_shard,
                 brief,
+                self._channel,
                 meta=REPORT,
                 enforce_metadata=False,
                 token=_fresh("daskimg-shard"),

@@ -1,19 +1,61 @@
-"""A shard as workers build it: the task, and which worker did it."""
+"""A shard as workers build it: the task, which worker did it, and what others are told of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
+from daskimg.build._board import Thumbnail
+from daskimg.build._watch import TURNS
+from daskimg.decode import encode_thumbnail
 from daskimg.task import run_task
+from daskimg.timeline import STAGES
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
+    from daskimg.build._watch import Channel
     from daskimg.plan import Brief
 
 
-def build_shard(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
+def build_shard(rows: pd.DataFrame, brief: Brief, channel: Channel | None = None) -> pd.DataFrame:
     """Build a shard, and return its report with the worker's name."""
-    return run_task(rows, brief).assign(worker=str(get_worker().name))
+    worker = get_worker()
+    if channel is None:
+        return run_task(rows, brief).assign(worker=str(worker.name))
+    shard, camera = int(rows["shard"].iloc[0]), _Camera(channel.every)
+    channel.running(worker, shard)
+    try:
+        report = run_task(rows, brief, camera.look).assign(worker=str(worker.name))
+    except BaseException:
+        channel.failed(worker, shard)
+        raise
+    channel.done(worker, _told(report), camera.picture)
+    return report
+
+
+class _Camera:
+    """Takes a thumbnail of what has been written, if it is this worker's turn to show one."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self.picture: Thumbnail | None = None
+
+    def look(self, pixels: NDArray[Any], row: int) -> None:
+        if TURNS.mine(self._every):
+            self.picture = Thumbnail(encode_thumbnail(pixels), f"row {row:,}")
+
+
+def _told(report: pd.DataFrame) -> dict[str, Any]:
+    """Return what is told of a shard's report, as plain data."""
+    line = report.iloc[0]
+    counts = ("shard", "samples", "failed", "source_bytes", "stored_bytes")
+    return {
+        **{name: int(line[name]) for name in counts},
+        "resumed": bool(line["resumed"]),
+        "reasons": json.loads(line["reasons"]),
+        "stages": {stage: float(line[stage]) for stage in STAGES},
+    }

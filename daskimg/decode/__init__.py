@@ -11,6 +11,7 @@ from daskimg.decode._drawing import (
     contact_sheet,
     draw_points,
     encode_png,
+    encode_thumbnail,
     scaled_down,
 )
 from daskimg.decode._masks import decode_mask
@@ -33,6 +34,7 @@ __all__ = [
     "decoder_versions",
     "draw_points",
     "encode_png",
+    "encode_thumbnail",
     "enhance",
     "equalize",
     "grey",

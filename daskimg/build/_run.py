@@ -15,7 +15,8 @@ from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import build_shard
 from daskimg.build._standing import standing_of
-from daskimg.build._watch import begin_watch, end_watch
+from daskimg.build._watch import begin_watch, outcome_told
+from daskimg.build._workers import set_up
 from daskimg.errors import (
     DaskimgError,
     ManifestError,
@@ -111,12 +112,9 @@ def build_store(
             call=uuid.uuid4().hex,
         )
         run = _Run(plan, brief, standing.folder, client, channel, on_tally or _silent)
-        try:
+        with set_up(client), outcome_told(client, channel) as tell:
             report = run.build(stored, "repaired" if damaged else _OUTCOMES[step])
-        except BaseException:
-            end_watch(client, channel, "stopped")
-            raise
-        end_watch(client, channel, report.outcome)
+            tell(report.outcome)
         return report
 
 
@@ -160,7 +158,9 @@ def _begin(
     try:
         if standing.commit is None:  # a kill may have left it, just before its commit
             folder.remove("zarr.json")
-        store.stage_rows(folder, plan.staged())
+        same = standing.stored is not None and standing.stored.root == plan.root
+        # What was listed when the store was begun is what it is made of.
+        store.stage_rows(folder, plan.staged(), plan.manifest.observed if same else ())
         if damaged and standing.commit:
             expected = store.forget_shards(folder, standing.commit, plan.groups, damaged)
     except (OSError, TransportError, ManifestError) as error:

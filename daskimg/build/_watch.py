@@ -19,6 +19,8 @@ from distributed import Client, SchedulerPlugin, Worker
 from daskimg.build._board import Board
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from distributed import Scheduler
 
     from daskimg.build._board import Thumbnail
@@ -125,12 +127,20 @@ def begin_watch(client: Client, plan: Plan) -> Channel | None:
     return Channel(run, float(max(1, len(client.nthreads()))))
 
 
-def end_watch(client: Client, channel: Channel | None, outcome: str) -> None:
-    """Say how a run ended; a scheduler that is gone hears nothing."""
-    if channel is not None and client.status == "running":
-        message = {"run": channel.run, "state": "ended", "outcome": outcome}
-        with contextlib.suppress(Exception):
-            client.log_event(TOPIC, message)
+@contextlib.contextmanager
+def outcome_told(client: Client, channel: Channel | None) -> Iterator[Callable[[str], None]]:
+    """Yield what is to be called with a run's outcome; without a call it was stopped.
+
+    A scheduler that is gone hears nothing.
+    """
+    outcomes = ["stopped"]
+    try:
+        yield outcomes.append
+    finally:
+        if channel is not None and client.status == "running":
+            message = {"run": channel.run, "state": "ended", "outcome": outcomes[-1]}
+            with contextlib.suppress(Exception):
+                client.log_event(TOPIC, message)
 
 
 def page_of(client: Client) -> str | None:

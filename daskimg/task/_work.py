@@ -62,7 +62,7 @@ def run_task(rows: pd.DataFrame, brief: Brief, look: Look | None = None) -> pd.D
     shard = int(rows["shard"].iloc[0])
     folder = fetch.open_folder(brief.url)
     entry = store.find_entry(folder, shard)
-    if entry and brief.retry and {"missing", "unreadable"} & set(entry.reasons):
+    if entry and brief.retry and {"missing", "changed", "unreadable"} & set(entry.reasons):
         entry = None  # the root has changed since: they may be there now
     resumed = entry is not None
     watch.lap("write")

@@ -261,10 +261,10 @@ def test_a_cluster_without_a_dashboard_has_no_page_and_builds_all_the_same(
 
 
 def test_a_scheduler_that_cannot_watch_builds_all_the_same(threads, table, tmp_path, monkeypatch):
-    def refuse(self, plugin):
+    def unpickle(*_):
         raise ModuleNotFoundError("No module named 'daskimg'")
 
-    monkeypatch.setattr(_watch.Client, "register_plugin", refuse)
+    monkeypatch.setattr(_watch, "Watch", unpickle)
 
     scenes.build(table, tmp_path / "a.zarr", threads, max_failed=1)
 

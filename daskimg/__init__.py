@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TransformError,
         TransportError,
     )
+    from daskimg.export import Export, ExportOptions, export_samples
     from daskimg.heatmaps import draw_heatmaps
     from daskimg.manifest import Manifest, read_manifest
     from daskimg.noise import gaussian_noise
@@ -101,6 +102,7 @@ _ROOMS = {
         "TransformError",
         "TransportError",
     ),
+    "export": ("Export", "ExportOptions", "export_samples"),
     "heatmaps": ("draw_heatmaps",),
     "manifest": ("Manifest", "read_manifest"),
     "noise": ("gaussian_noise",),
@@ -165,6 +167,8 @@ __all__ = [
     "DecodeOptions",
     "Epoch",
     "Equalize",
+    "Export",
+    "ExportOptions",
     "Fit",
     "Flip",
     "Grayscale",
@@ -212,6 +216,7 @@ __all__ = [
     "check_transform",
     "draw_heatmaps",
     "epoch_order",
+    "export_samples",
     "gaussian_noise",
     "join_tiles",
     "normalize",

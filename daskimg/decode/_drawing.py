@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
@@ -38,36 +37,6 @@ class Strip(NamedTuple):
     notes: tuple[str, ...]
     panels: tuple[Panel, ...]
     more: str = ""
-
-
-def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """Return a (height, width, 3) picture as a PNG file."""
-    file = BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
-
-
-def encode_thumbnail(pixels: NDArray[Any], side: int = 96) -> bytes:
-    """Return a sample as a JPEG of at most ``side`` pixels a side: a few KB, for people.
-
-    Parameters
-    ----------
-    pixels : (height, width, channel)
-        uint8; uint16; or float32, of which 0..1 is shown. Of two channels, or of more than
-        three, the first is taken.
-    side
-        In pixels; a smaller picture keeps its size.
-    """
-    if pixels.dtype == np.uint16:
-        pixels = pixels >> 8
-    elif pixels.dtype != np.uint8:
-        pixels = np.nan_to_num(pixels).clip(0, 1) * 255
-    levels = np.ascontiguousarray(pixels, np.uint8)
-    image = Image.fromarray(levels if levels.shape[2] == 3 else levels[:, :, 0])
-    image.thumbnail((side, side))
-    file = BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return file.getvalue()
 
 
 def scaled_down(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from daskimg.contract import check_transform
     from daskimg.decode import Picture
     from daskimg.errors import (
+        AccessError,
         DaskimgError,
         ManifestError,
         OptionError,
@@ -92,6 +93,7 @@ _ROOMS = {
     "contract": ("check_transform",),
     "decode": ("Picture",),
     "errors": (
+        "AccessError",
         "DaskimgError",
         "ManifestError",
         "OptionError",
@@ -157,6 +159,7 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "AccessError",
     "Autocontrast",
     "Batch",
     "CenterCrop",

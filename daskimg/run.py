@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from daskimg.errors import (
+    AccessError,
     DaskimgError,
     StoppedError,
     TransformError,
@@ -357,7 +358,8 @@ class _Command:
 def exit_of(error: DaskimgError) -> int:
     """Return 3 for what another try may get over, 2 for what it will not."""
     resumable = isinstance(error, StoppedError | TransportError | TransformError)
-    return STOPPED if resumable else REFUSED
+    refused = isinstance(error, AccessError)
+    return STOPPED if resumable and not refused else REFUSED
 
 
 def _reading(loud: bool) -> AbstractContextManager[Reading | None]:

@@ -23,7 +23,7 @@ from daskimg.build._shards import (
     told,
 )
 from daskimg.build._suspects import convicted, described
-from daskimg.errors import ManifestError, StoppedError, StoreError
+from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
 from daskimg.task import REPORT, ROWS
 from daskimg.timeline import Timeline
 
@@ -87,7 +87,7 @@ class Course:
                 examples = store.first_failures(self._folder, self._tally.failed_in)
             else:
                 self._commit(stored)
-        except (OSError, StoreError, ManifestError) as error:  # work has been done by now
+        except (OSError, StoreError, ManifestError, AccessError) as error:  # work has been done
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error

@@ -15,7 +15,7 @@ from daskimg.build._crew import Crew, Patience
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
-from daskimg.build._trial import try_on
+from daskimg.build._trial import check_sources, try_on
 from daskimg.build._watch import begin_watch, outcome_told
 from daskimg.build._workers import set_up
 from daskimg.errors import (
@@ -73,7 +73,7 @@ def build_store(
 
     Raises
     ------
-    StoreError, PlanError
+    StoreError, PlanError, AccessError
         Refused; nothing was written.
     StoppedError
         Stopped by a fault, resumable: run again.
@@ -88,6 +88,8 @@ def build_store(
         damaged = store.damaged_objects(standing.folder, standing.commit)
         if not damaged:
             return _unchanged(plan, standing)
+    if step == "begin" or damaged:
+        check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
         crew = Crew(client, Patience(), on_note or _LOG.warning)

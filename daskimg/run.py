@@ -289,7 +289,7 @@ class _Command:
         return ClusterOptions(**{name: given[name] for name in names})
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
-        from daskimg.build import build_store
+        from daskimg.build import build_store, page_of
 
         with _watcher(self._loud, plan.samples) as watcher:
 
@@ -298,6 +298,9 @@ class _Command:
                     if name == "note":
                         self._say(f"note: {text}")
                 self._say(f"dashboard: {client.dashboard_link}")
+                page = page_of(client)
+                if page:
+                    self._say(f"this run:  {page}")
                 watcher.start()
 
             def count(tally: Tally) -> None:

@@ -17,6 +17,7 @@ from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
 from daskimg.build._trial import check_sources, try_on
+from daskimg.build._watch import begin_watch, outcome_told
 from daskimg.build._workers import set_up
 from daskimg.errors import (
     ManifestError,
@@ -98,6 +99,7 @@ def build_store(
             if step == "begin" or damaged:
                 try_on(crew, plan)
             stored, expected = _begin(plan, standing, damaged)
+            channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
             if on_tally is None and in_notebook():
@@ -113,8 +115,11 @@ def build_store(
                 call=fresh("daskimg"),
                 convicted=store.read_verdicts(standing.folder),
             )
-            course = Course(plan, brief, standing.folder, crew, on_tally or _silent)
-            return course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+            course = Course(plan, brief, standing.folder, crew, on_tally or _silent, channel)
+            with outcome_told(client, channel) as tell:
+                report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+                tell(report.outcome)
+            return report
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:

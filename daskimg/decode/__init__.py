@@ -13,7 +13,7 @@ from daskimg.decode._drawing import (
     draw_points,
     scaled_down,
 )
-from daskimg.decode._encoding import encode_jpeg, encode_png
+from daskimg.decode._encoding import encode_jpeg, encode_png, encode_thumbnail
 from daskimg.decode._masks import decode_mask
 from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._picture import Picture
@@ -36,6 +36,7 @@ __all__ = [
     "draw_points",
     "encode_jpeg",
     "encode_png",
+    "encode_thumbnail",
     "enhance",
     "equalize",
     "grey",

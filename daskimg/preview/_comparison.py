@@ -15,6 +15,7 @@ from daskimg.plan import check_inputs
 from daskimg.preview._found import find_row
 from daskimg.preview._panels import sample_panels
 from daskimg.preview._preview import check_row, staged
+from daskimg.recipe import Recipe
 from daskimg.sheets import Sheet, hues
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from daskimg.manifest import Manifest, Split
     from daskimg.preview._views import PreviewSample, PreviewStage
-    from daskimg.recipe import Recipe
 
     Colours = NDArray[np.uint8]
 
@@ -178,7 +178,7 @@ def _figure(panel: Panel) -> str:
 def _told(outcome: Outcome) -> str:
     if outcome.failure:
         return outcome.failure
-    parts = []
+    parts: list[str] = []
     for stage in outcome.stages:
         if not stage.samples:
             return " > ".join([*parts, f"{stage.name}: no sample"])
@@ -294,7 +294,7 @@ def preview_rows(
     TransformError
         If a step raised. What is the fault of a row's own files is kept as its outcome.
     """
-    named: dict[str, Any] = dict(recipes) if hasattr(recipes, "items") else {"recipe": recipes}
+    named = {"recipe": recipes} if isinstance(recipes, Recipe) else dict(recipes)
     for recipe in named.values():
         check_inputs(manifest, recipe)
     found: dict[int, tuple[str, dict[str, Outcome]]] = {}

@@ -65,7 +65,7 @@ def _spread(samples: Samples, count: int) -> list[int]:
 
 def _nearby(samples: Samples) -> list[int]:
     """Return the first slots that did not fail: of a bucket these cost one request or two."""
-    return np.flatnonzero(samples.status == store.OK)[:_THUMBNAILS].tolist()
+    return [int(slot) for slot in np.flatnonzero(samples.status == store.OK)[:_THUMBNAILS]]
 
 
 def _given(samples: Samples, wanted: Sequence[int]) -> list[int]:

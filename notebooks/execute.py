@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 TAG = "picture"
 _TIMEOUT = 240  # seconds a cell
+_TEMPORARY = re.compile(r"(/[\w.-]+)*/tmp\w+/")  # folders that are gone
 
 
 def executed(path: Path) -> Any:
@@ -56,8 +57,9 @@ def strip(notebook: Any) -> None:
 
 def _kept(output: Any) -> Any:
     """Return an output without what names this machine, its pictures as small as they can be."""
-    page = re.sub(r"data:image/png;base64,([^']*)", _smaller, output["data"]["text/html"])
-    words = output["data"]["text/plain"]
+    words = _TEMPORARY.sub("", output["data"]["text/plain"])
+    page = _TEMPORARY.sub("", output["data"]["text/html"])
+    page = re.sub(r"data:image/png;base64,([^']*)", _smaller, page)
     return nbformat.v4.new_output("display_data", data={"text/html": page, "text/plain": words})
 
 

@@ -57,7 +57,6 @@ class Live:
         if tally.done < tally.total and rate:
             words.append(f"{(tally.total - tally.done) / rate:,.0f} s left")
         link = f"<a href='{escape(self._link, quote=True)}'>dashboard</a>" if self._link else ""
-        return (
-            f"<div><progress value='{tally.done}' max='{tally.total}' aria-label='samples built' "
-            f"style='width:240px;vertical-align:middle'></progress> {', '.join(words)} {link}</div>"
-        )
+        bar = f"<progress value='{tally.done}' max='{tally.total}' aria-label='samples built' "
+        style = "style='width:240px;vertical-align:middle'></progress>"
+        return f"<div>{bar}{style} {', '.join(words)} {link}</div>"

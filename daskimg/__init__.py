@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Samples,
         epoch_order,
         open_store,
+        open_stores,
         shuffle_score,
         splits_of,
     )
@@ -114,6 +115,7 @@ _ROOMS = {
         "Samples",
         "epoch_order",
         "open_store",
+        "open_stores",
         "shuffle_score",
         "splits_of",
     ),
@@ -216,6 +218,7 @@ __all__ = [
     "join_tiles",
     "normalize",
     "open_store",
+    "open_stores",
     "plan_store",
     "preview_row",
     "read_manifest",

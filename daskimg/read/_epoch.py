@@ -13,9 +13,10 @@ import numpy as np
 
 from daskimg.errors import OptionError
 from daskimg.options import whole
-from daskimg.read._order import ORDER, InOrder, Shuffled, Windowed
+from daskimg.read._joined import JoinedSharded
+from daskimg.read._order import ORDER, Drawn, InOrder, Shuffled, Windowed
 from daskimg.read._reader import Reader
-from daskimg.read._slots import chosen_slots
+from daskimg.read._slots import chosen_slots, sample_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from daskimg.read._order import Order
     from daskimg.read._reader import Pending
     from daskimg.read._samples import Samples
-    from daskimg.read._sources import Arrays
+    from daskimg.read._sources import AnyArrays
     from daskimg.store import Sharded
 
 _BLOCK = 1 << 16  # places of the order found at once: 0.1 us each, and 100 us a call
@@ -54,21 +55,26 @@ class Epoch:
     """
 
     def __init__(
-        self, samples: Samples, arrays: Arrays, batch_size: int, options: ReadOptions
+        self, samples: Samples, arrays: AnyArrays, batch_size: int, options: ReadOptions
     ) -> None:
         whole("batch_size", batch_size, "try 256")
         _refuse_unequal(batch_size, options.world)
         self._options, self._size = options, batch_size
         sharded = arrays.sharded("image")
         assert sharded is not None  # arrays_of sees to it that images are sharded
-        self._slots = chosen_slots(samples, options)
+        places = chosen_slots(samples, options)
+        self._samples, self._slots = samples, samples.slots[places]
+        self._weights = sample_weights(samples, places, options) if options.drawn else None
         self._kind = _kind(options, sharded)
         unit, self._window = _window(self._kind, options, sharded)
         self._unit = unit
+        self._edges = sharded.edges(self._kind) if isinstance(sharded, JoinedSharded) else None
         self._reader = Reader(
             samples, arrays, options, batch_size // options.world, unit * self._window
         )
         self._nature = _nature(samples, self._slots, self._kind, unit * self._window)
+        if self._weights is not None:
+            self._nature["weights"] = _digest(self._weights, "<f8")
         self._pending: deque[Pending] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._begin_at(options.seed, options.epoch, 0)
@@ -80,16 +86,21 @@ class Epoch:
         self._begun = self._position = self._next = position
 
     def _ordered(self) -> Order:
+        slots, moment = self._slots, (self._seed, self._epoch)
+        windows = Windowed(slots, self._unit, self._window, *moment, self._edges)
+        if self._weights is not None:
+            if self._window:
+                places, bounds = windows.by_window()
+                return Drawn(slots[places], self._weights[places], bounds, *moment)
+            return Drawn(slots, self._weights, np.array([0, len(slots)]), *moment)
         if self._kind == "table":
-            return InOrder(self._slots)
-        if self._kind == "full":
-            return Shuffled(self._slots, self._seed, self._epoch)
-        return Windowed(self._slots, self._unit, self._window, self._seed, self._epoch)
+            return InOrder(slots)
+        return windows if self._window else Shuffled(slots, *moment)
 
     @property
     def order(self) -> NDArray[np.int64]:
-        """(sample,) int64: the slots of the whole epoch, of all ranks, as they follow."""
-        return self._order.slots(0, len(self._slots))
+        """(sample,) int64: the samples of the whole epoch, of all ranks, as they follow."""
+        return self._samples.places(self._order.slots(0, len(self._slots)))
 
     def __len__(self) -> int:
         left = len(self._slots) - self._begun
@@ -215,9 +226,9 @@ def _refuse_unequal(batch_size: int, world: int) -> None:
         )
 
 
-def _kind(options: OrderOptions, sharded: Sharded) -> str:
+def _kind(options: OrderOptions, sharded: Sharded | JoinedSharded) -> str:
     """Return how samples are ordered: as wished, or what costs nothing here."""
-    if not options.shuffle:
+    if not options.shuffle and not options.drawn:
         return "table"
     if isinstance(options.shuffle, str):
         return options.shuffle
@@ -226,7 +237,7 @@ def _kind(options: OrderOptions, sharded: Sharded) -> str:
     return "chunks" if sharded.local else "shards"
 
 
-def _window(kind: str, options: OrderOptions, sharded: Sharded) -> tuple[int, int]:
+def _window(kind: str, options: OrderOptions, sharded: Sharded | JoinedSharded) -> tuple[int, int]:
     """Return the samples of a unit, and the units of a window; 0 if there are no windows."""
     if kind in ("table", "full"):
         return 1, 0
@@ -241,10 +252,15 @@ def _nature(samples: Samples, slots: NDArray[np.int64], kind: str, window: int) 
         "store": samples.attributes["fingerprints"]["pixels"],
         "split": samples.split,
         "samples": len(slots),
-        "slots": hashlib.sha256(slots.astype("<i8").tobytes()).hexdigest(),
+        "slots": _digest(slots, "<i8"),
         "shuffle": kind,
         "window": window,
+        "weights": None,
     }
+
+
+def _digest(numbers: NDArray[Any], dtype: str) -> str:
+    return hashlib.sha256(numbers.astype(dtype).tobytes()).hexdigest()
 
 
 def _refuse_other(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:

@@ -50,6 +50,15 @@ class OrderOptions:
         Which reader of how many this is. Each reads its equal share of every batch.
     drop_last
         Leave out the last batch if it is smaller.
+    weights
+        (sample,): samples are drawn with replacement, each as often as its weight says, as
+        many as there are; none of weight 0. Each draw is a pure function of seed, epoch and
+        place. Where windows are shuffled, each window gets its share of the draws, and they are
+        drawn from its samples.
+    balance
+        Name of a column of classes or whole numbers, as ``label``: samples are drawn so that all
+        its values come equally often, within each by ``weights``; those without one are left
+        out.
     """
 
     shuffle: bool | Shuffle = False
@@ -59,6 +68,8 @@ class OrderOptions:
     rank: int = 0
     world: int = 1
     drop_last: bool = False
+    weights: Sequence[float] | NDArray[np.floating[Any]] | None = None
+    balance: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse an order that there is not."""
@@ -69,6 +80,13 @@ class OrderOptions:
         whole("window_bytes", self.window_bytes, f"try {256 * _MIB}")
         whole("world", self.world, "try 1")
         _within("rank", self.rank, self.world)
+        if self.balance is not None and not isinstance(self.balance, str):
+            raise OptionError(f"balance names a column, got {self.balance!r}; try 'label'")
+
+    @property
+    def drawn(self) -> bool:
+        """Whether samples are drawn with replacement."""
+        return self.weights is not None or self.balance is not None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,12 +105,15 @@ class Selection:
     classes
         Names of classes of the first label column, or their codes; values of a label column
         of whole numbers.
+    keys
+        Keys of rows of the manifest, as ``samples.rows["key"]`` has them.
     """
 
     failed: Failed = "drop"
     rows: Sequence[int] | NDArray[np.integer[Any]] | None = None
     mask: NDArray[np.bool_] | None = None
     classes: Sequence[str | int] | None = None
+    keys: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no choice."""
@@ -101,6 +122,8 @@ class Selection:
             raise OptionError(
                 f"classes is a list of names, got {self.classes!r}; try [{self.classes!r}]"
             )
+        if isinstance(self.keys, str):
+            raise OptionError(f"keys is a list of keys, got {self.keys!r}; try [{self.keys!r}]")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

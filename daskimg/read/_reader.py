@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from daskimg.read._joined import JoinedSharded
     from daskimg.read._options import Form, ReadOptions
     from daskimg.read._samples import Samples
-    from daskimg.read._sources import Arrays, Ring, Source
+    from daskimg.read._sources import AnyArrays, Ring, Source
     from daskimg.read._writers import Writer
     from daskimg.statistics import Floating
     from daskimg.store import Sharded
@@ -84,14 +85,14 @@ class Reader:
     """
 
     def __init__(
-        self, samples: Samples, arrays: Arrays, options: ReadOptions, lines: int, window: int
+        self, samples: Samples, arrays: AnyArrays, options: ReadOptions, lines: int, window: int
     ) -> None:
         names = [name for name in dict.fromkeys(options.targets) if name != _IMAGE]
         samples.require(names)
-        sharded = {name: arrays.sharded(name) for name in (_IMAGE, *names)}
+        sharded = {name: samples.sharded(name) for name in (_IMAGE, *names)}
         self._large = {name: each for name, each in sharded.items() if each is not None}
         self._small = {name: samples.array(name) for name in names if name not in self._large}
-        self._labels, self._status = samples.labels, samples.status
+        self._samples, self._labels, self._status = samples, samples.labels, samples.status
         self._options, self._lines = options, lines
         self.pool = Pool(0)
         self._writers: dict[str, Writer] = {}
@@ -131,12 +132,13 @@ class Reader:
             for part in np.array_split(lines, self._options.workers)
             if len(part)
         ]
-        small = {name: _picked(values, slots, given) for name, values in self._small.items()}
+        places = self._samples.places(slots)
+        small = {name: _picked(values, places, given) for name, values in self._small.items()}
         batch = Batch(
             image=arrays[_IMAGE],
-            label=_picked(self._labels, slots, given),
-            sample=slots,
-            valid=given & (self._status[slots] == store.OK),
+            label=_picked(self._labels, places, given),
+            sample=places,
+            valid=given & (self._status[places] == store.OK),
             targets={name: {**arrays, **small}[name] for name in self._options.targets},
         )
         return Pending(batch, tasks, behind)
@@ -197,7 +199,7 @@ def _norm(samples: Samples, form: Form) -> Norm:
     return Norm(form.mode, centre, spread, floating, form.layout)
 
 
-def _pooled_bytes(arrays: Iterable[Sharded], span: int, threads: int) -> int:
+def _pooled_bytes(arrays: Iterable[Sharded | JoinedSharded], span: int, threads: int) -> int:
     """Return what decoded chunks must have: those of a span, and a piece for each thread.
 
     Without windows, which have no span, two for each.

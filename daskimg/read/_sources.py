@@ -18,11 +18,28 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from daskimg.read._joined import JoinedSharded
     from daskimg.store import Committed, Sharded
 
     Memory = NDArray[np.uint8]
     Ring = deque[dict[str, NDArray[Any]]]
     """Arrays of several batches, by name, the longest used first."""
+
+
+class AnyArrays(Protocol):
+    """The sharded arrays of a store, or of several as one."""
+
+    def sharded(self, name: str) -> Any:
+        """Return an array, or ``None`` if it is one of the small ones."""
+
+    def ring(self, kind: object) -> Ring:
+        """Return memory of an epoch that is over, if it is of this kind; or else none."""
+
+    def keep(self, kind: object, ring: Ring) -> None:
+        """Keep memory for the next epoch."""
+
+    def source(self, sharded: Any, pool: Pool, *, check: bool) -> Source:
+        """Return an array's samples."""
 
 
 class Run(NamedTuple):
@@ -46,7 +63,9 @@ class Run(NamedTuple):
 class Source(Protocol):
     """Samples of one array; every method is safe in threads."""
 
-    sharded: Sharded
+    @property
+    def sharded(self) -> Sharded | JoinedSharded:
+        """The array, or several as one."""
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie; the slots rise."""
@@ -176,12 +195,13 @@ class Pooled:
         self._pool = pool
         self._check = check
         self._unit = sharded.unit
+        self._name = f"{sharded.folder.url}/{sharded.name}"  # several stores may share a pool
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie, piece by piece; the slots rise."""
         size = self.sharded.sample_bytes
         for unit, part in _groups(slots // self._unit):
-            key = (self.sharded.name, unit)
+            key = (self._name, unit)
             memory = self._pool.get(key, self._unit * size, partial(self._load, unit))
             yield Run(memory, (slots[part] - unit * self._unit) * size, lines[part])
 

@@ -17,6 +17,7 @@ from daskimg.run import (
     command,
     manifest_of,
     recipe_of,
+    storage_option,
 )
 from daskimg.words import counted
 
@@ -48,7 +49,7 @@ def plan(**given: Any) -> int:
 _PREVIEW = {
     "manifest", "source", "path_column", "labels", "classes", "unknown_classes", "key", "root",
     "extensions", "split", "mask", "recipe", "settings", "size", "channels", "dtype", "seed",
-    "exact_decode", "max_pixels", "debug",
+    "exact_decode", "max_pixels", "storage_option", "debug",
 }  # fmt: skip
 """The options of a run that say what the table is, and what is done to a row of it."""
 
@@ -77,6 +78,7 @@ def preview(picture: str, row: int, **given: Any) -> int:
 
 @group.command("show")
 @click.argument("store")
+@storage_option
 def show(store: str) -> int:
     """Describe a store: classes, failures, pictures that are there twice."""
     from daskimg.show import describe
@@ -90,6 +92,7 @@ def show(store: str) -> int:
 @click.argument("store")
 @click.option("--rows", default=0, metavar="K", help="Make K random samples again and compare.")
 @click.option("--root", metavar="URL", help="Where relative paths are now.")
+@storage_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
     """Compare every object of a store with its last commit; exit 1 on any finding."""

@@ -20,6 +20,7 @@ from typing import Literal, get_args
 
 Reason = Literal[
     "missing",  # no such file, no path in the table, or not a regular file
+    "changed",  # the object was written again after the listing that is the manifest
     "unreadable",  # the file is there, and the system does not let us read it
     "empty",  # zero bytes
     "bytes",  # more bytes than the limit on a source

@@ -68,6 +68,24 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
             self.fail(f"{value!r} is no size; try 64, or 48x64 for height x width", param, ctx)
 
 
+def storage_option(function: Any) -> Any:
+    """Let a command take storage options; they hold while it runs, and are shown nowhere."""
+    return click.option(
+        "--storage-option", metavar="SCHEME.NAME=VALUE", multiple=True, expose_value=False,
+        callback=_use_storage, help="What fsspec takes, as gs.token=anon; secrets are better "
+        "kept in DASKIMG_STORAGE, which other users of the machine cannot list. Repeatable.",
+    )(function)  # fmt: skip
+
+
+def _use_storage(context: click.Context, _: click.Parameter, words: tuple[str, ...]) -> None:
+    if not words:
+        return
+    from daskimg import fetch
+
+    given = {"storage": fetch.parse_storage(words)}
+    context.with_resource(fetch.using(fetch.configured().changed(given)))
+
+
 _EPILOG = """
 \b
 Examples
@@ -141,6 +159,7 @@ Exit status
               help="Commit if no more than this fraction of the samples failed.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS|FILE", envvar="DASK_SCHEDULER_ADDRESS",
               help="A Dask scheduler; by default a local cluster is started.")  # fmt: skip
+@storage_option
 @click.option("--workers", type=int, metavar="N", help="Worker processes of the local cluster.")
 @click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
 @click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")

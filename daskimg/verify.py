@@ -219,4 +219,5 @@ def _brief(committed: store.Committed, root: str | None) -> Brief:
         columns=tuple((column, name) for column, name in stored.columns),
         labels=(),
         compiled=False,
+        generation=stored.generation if root is None else None,  # elsewhere it is another
     )

@@ -1,5 +1,6 @@
 """What several tests set up: pictures, tables, builds. No assertions here."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -53,6 +54,14 @@ def table_of(folder, names):
     )
 
 
+def repeated(manifest, path, times):
+    """Write a table whose rows are those of a manifest, several times; return its path."""
+    rows = pd.read_csv(manifest)
+    rows["path"] = [str(Path(manifest).parent / name) for name in rows["path"]]
+    pd.concat([rows] * times).to_csv(path, index=False)
+    return path
+
+
 def plan(table, url, *, size=16, shard=None, chunk=None, codec="none", recipe=None, **options):
     """A plan with small shards."""
     manifest = daskimg.read_manifest(table) if not hasattr(table, "scan") else table
@@ -71,6 +80,12 @@ def build(table, url, client, **settings):
     report = daskimg.build_store(plan(table, url, **settings), client=client)
     assert report.outcome == "committed", report
     return daskimg.open_store(str(url))
+
+
+def sample_hashes(url):
+    """The sha256 of each sample of a store, in order."""
+    images = daskimg.open_store(str(url)).image[:]
+    return [hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in images]
 
 
 def objects(url, prefix=""):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 import scenes
+import zarr
 
 import daskimg
 from daskimg import fetch, run
@@ -167,6 +169,42 @@ def test_a_pattern_over_thousands_of_objects_is_listed_once_in_pages(gcs):
     assert sample["path"].tolist() == [f"{row:07d}.jpg" for row in sample["row"]]
     assert manifest.resolve(sample["path"][0]).startswith(f"gs://{bucket}/in/")
     assert gcs.stats().by_name("list", "^in/$") == {"in/": 3}
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+def test_zarr_reads_a_bucket_with_our_retries_and_checks(gcs, cloud_table, out, threads, on_disk):
+    samples = build(cloud_table, out, threads)
+    gcs.faults(
+        {"fault": "status", "kind": "media|part", "name": "image/c/1", "count": 1},
+        {"fault": "truncate", "kind": "media|part", "name": "image/c/2", "count": 1},
+    )
+
+    images = samples.image[...]
+    from_dask = samples.to_dask()[-1].compute(scheduler="threads")
+
+    assert gcs.stats().faults == {"status": 1, "truncate": 1}
+    npt.assert_array_equal(images, on_disk.image[...])
+    npt.assert_array_equal(from_dask, images[-1])
+
+
+def test_a_store_in_a_bucket_is_travelled_with_and_listed_like_any_other(
+    gcs, cloud_table, out, threads
+):
+    samples = build(cloud_table[:4], out, threads)
+    group = samples.to_xarray()
+    travelled = pickle.loads(pickle.dumps(samples.image))
+
+    assert group["image"].shape == (4, 16, 16, 3)
+    npt.assert_array_equal(travelled[...], samples.image[...])
+    assert "image" in str(zarr.open_group(travelled.store, mode="r").tree())
+    listed = zarr.open_group(travelled.store, mode="r", use_consolidated=False)
+    assert sorted(name for name, _ in listed.members()) == [
+        "affine", "daskimg", "image", "label", "part", "row", "status",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="read-only"):
+        travelled[0] = 0
 
 
 # -- requests, counted by the server ----------------------------------------------------------

@@ -1,6 +1,5 @@
 """The laws of DESIGN.md section 1, each by a test that would catch its breaking."""
 
-import hashlib
 import os
 import random
 import signal
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 import scenes
+from scenes import sample_hashes
 
 import daskimg
 from daskimg import store
@@ -21,11 +21,6 @@ from daskimg.plan import _brief as brief_module
 from daskimg.transforms import Resize
 
 BROKEN = [5, 17]
-
-
-def sample_hashes(url):
-    samples = daskimg.open_store(str(url))
-    return [hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in samples.image[:]]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from daskimg.timeline import STAGES, Span, Timeline
 from daskimg.words import counted, named
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Tally:
         Failed samples by reason.
     failed_in
         By reason, the first three of the finished shards in which a sample failed.
+    timeline
+        When the tasks of this run ran, and at which stage for how long.
     """
 
     total: int
@@ -56,6 +59,7 @@ class Tally:
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     failed_in: dict[str, list[int]] = field(default_factory=dict)
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def images_per_second(self) -> float:
@@ -81,6 +85,13 @@ class Tally:
         else:
             self.source_bytes += int(report["source_bytes"])
             self.stored_bytes += int(report["stored_bytes"])
+            self.timeline.add(_span(report), {s: float(report[s]) for s in STAGES}, report["cpu"])
+
+
+def _span(report: pd.Series[Any]) -> Span:
+    numbers = int(report["shard"]), int(report["samples"])
+    times = float(report["began"]), float(report["ended"])
+    return Span(numbers[0], str(report["worker"]), *times, numbers[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,8 @@ class Report:
         Rows of the manifest that give no sample, by their size, mode or a filter.
     examples
         The first failures of each reason, if the store was refused.
+    timeline
+        When the tasks of this run ran, and at which stage for how long.
     """
 
     url: str
@@ -126,6 +139,7 @@ class Report:
     splits: dict[str, int]
     empty: int
     examples: tuple[Failure, ...] = ()
+    timeline: Timeline = field(default_factory=Timeline)
 
     @classmethod
     def of(
@@ -148,6 +162,7 @@ class Report:
             splits={name: count for name, count in plan.sizes.items() if name},
             empty=plan.empty_rows,
             examples=examples,
+            timeline=tally.timeline,
         )
 
     @property
@@ -157,10 +172,17 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        found = {name: getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.__slots__ if name != "timeline"}
         examples = [failure._asdict() for failure in self.examples]
         rate = round(self.images_per_second, 1)
-        return {**found, "images_per_second": rate, "examples": examples}
+        stages = {stage: round(self.timeline.stages[stage], 3) for stage in STAGES}
+        return {
+            **found,
+            "images_per_second": rate,
+            "examples": examples,
+            "stages": stages,
+            "limited_by": self.timeline.limit(),
+        }
 
     def lines(self) -> list[str]:
         """Return the summary, for people."""
@@ -189,6 +211,7 @@ class Report:
                 f"  {self.images_per_second:,.0f} images/s, {self.source_bytes / 1e6:,.1f} MB "
                 f"read, {self.stored_bytes / 1e6:,.1f} MB written in {self.seconds:,.1f} s"
             )
+            found += [f"  limited by {limit}" for limit in [self.timeline.limit()] if limit]
         return [*found, f"  {self.url}"]
 
     def _examples(self, reason: str) -> list[str]:

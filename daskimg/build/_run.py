@@ -13,7 +13,9 @@ from distributed import Client, as_completed, futures_of, get_client
 from daskimg import store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._report import Report, Tally
+from daskimg.build._shards import build_shard
 from daskimg.build._standing import standing_of
+from daskimg.build._workers import set_up
 from daskimg.errors import (
     DaskimgError,
     ManifestError,
@@ -27,7 +29,8 @@ from daskimg.fetch import open_folder
 from daskimg.options import given
 from daskimg.plan import Plan
 from daskimg.statistics import COMPILE_PAYS
-from daskimg.task import REPORT, ROWS, read_shard_rows, run_task, try_rows
+from daskimg.task import REPORT, ROWS, read_shard_rows, try_rows
+from daskimg.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +109,8 @@ def build_store(
             call=uuid.uuid4().hex,
         )
         run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
-        return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
+        with set_up(client):
+            return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:
@@ -149,7 +153,9 @@ def _begin(
     try:
         if standing.commit is None:  # a kill may have left it, just before its commit
             folder.remove("zarr.json")
-        store.stage_rows(folder, plan.staged())
+        same = standing.stored is not None and standing.stored.root == plan.root
+        # What was listed when the store was begun is what it is made of.
+        store.stage_rows(folder, plan.staged(), plan.manifest.observed if same else ())
         if damaged and standing.commit:
             expected = store.forget_shards(folder, standing.commit, plan.groups, damaged)
     except (OSError, TransportError, ManifestError) as error:
@@ -231,7 +237,8 @@ class _Run:
         self._folder = folder
         self._client = client
         self._on_tally = on_tally
-        self._tally = Tally(plan.samples)
+        threads = sum(client.nthreads().values())
+        self._tally = Tally(plan.samples, timeline=Timeline(threads))
 
     def build(self, stored: store.StoredPlan, outcome: str) -> Report:
         examples: tuple[store.Failure, ...] = ()
@@ -274,7 +281,11 @@ class _Run:
                 read_shard_rows, spans, brief=brief, meta=ROWS, label="daskimg-rows"
             )
             reports = rows.map_partitions(
-                run_task, brief, meta=REPORT, enforce_metadata=False, token=_fresh("daskimg-shard")
+                build_shard,
+                brief,
+                meta=REPORT,
+                enforce_metadata=False,
+                token=_fresh("daskimg-shard"),
             )
             return list(futures_of(self._client.persist(reports, retries=_RETRIES)))
 

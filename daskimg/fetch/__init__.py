@@ -10,39 +10,56 @@ query and without whose it is.
 
 from daskimg.fetch._ahead import Found, find_ahead, in_order, read_ahead
 from daskimg.fetch._found import expand, is_folder
+from daskimg.fetch._listing import list_below, list_matches
 from daskimg.fetch._objects import Folder, open_folder
 from daskimg.fetch._options import (
     Options,
     configure,
     configured,
+    lend,
     parse_storage,
     read_environment,
+    take_back,
     using,
 )
-from daskimg.fetch._paths import is_url, join, local_path, name_of
+from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
 from daskimg.fetch._retries import retries
 from daskimg.fetch._shown import scrubbed, shown
-from daskimg.fetch._sources import limited, open_input, read, read_part, under_extensions
-from daskimg.fetch._systems import storage_options
+from daskimg.fetch._sources import (
+    begin_read,
+    limited,
+    open_input,
+    read,
+    read_part,
+    under_extensions,
+)
+from daskimg.fetch._systems import Listed, storage_options
 
 __all__ = [
     "Folder",
     "Found",
+    "Listed",
     "Options",
+    "begin_read",
     "configure",
     "configured",
     "expand",
     "find_ahead",
     "in_order",
     "is_folder",
+    "is_remote",
     "is_url",
     "join",
+    "lend",
     "limited",
+    "list_below",
+    "list_matches",
     "local_path",
     "name_of",
     "open_folder",
     "open_input",
     "parse_storage",
+    "pinned",
     "read",
     "read_ahead",
     "read_environment",
@@ -51,6 +68,7 @@ __all__ = [
     "scrubbed",
     "shown",
     "storage_options",
+    "take_back",
     "under_extensions",
     "using",
 ]

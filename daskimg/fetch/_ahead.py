@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from daskimg.errors import SampleError
 from daskimg.fetch._budget import BUDGET
-from daskimg.fetch._paths import is_remote, place_of
+from daskimg.fetch._paths import extended, is_remote, place_of
 from daskimg.fetch._sources import (
     no_path,
     read,
@@ -206,7 +206,7 @@ async def _found_remote(location: str, max_bytes: int, extensions: Sequence[str]
     try:
         for extension in ("", *extensions):
             try:
-                whole = await read_remote(location + extension, None, None, max_bytes)
+                whole = await read_remote(extended(location, extension), None, None, max_bytes)
                 return Found(whole, extension)
             except SampleError as error:
                 missing = still_missing(error)

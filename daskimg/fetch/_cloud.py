@@ -22,7 +22,7 @@ from daskimg.errors import OptionError
 from daskimg.fetch._bodies import body_of, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._retries import Fault, retried, status_fault
-from daskimg.fetch._systems import BeyondError, Plain, in_loop
+from daskimg.fetch._systems import BeyondError, Listed, Page, Plain, in_loop
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
@@ -109,15 +109,23 @@ class Cloud(Plain):
     """Buckets: whole objects, verified both ways; creation only where there was nothing."""
 
     async def read(
-        self, path: str, start: int | None, stop: int | None, limit: int | None
+        self,
+        path: str,
+        start: int | None,
+        stop: int | None,
+        limit: int | None,
+        generation: str | None = None,
     ) -> bytes:
         """Return an object, or the part of it from ``start`` to ``stop``."""
         if start is not None and start == stop:
             return b""
         url, headers = self.system.url(path), range_of(start, stop)
+        query = {} if generation is None else {"generation": generation}
 
         async def once() -> bytes:
-            answer = await self.system.exchange("GET", url, headers=headers, limit=limit)
+            answer = await self.system.exchange(
+                "GET", url, headers=headers, query=query, limit=limit
+            )
             return bytes(answer[3])
 
         try:
@@ -169,14 +177,35 @@ class Cloud(Plain):
             part = found[start : start + _AT_ONCE]
             await asyncio.gather(*(self.ask("rm_file", f"{bucket}/{name}") for name in part))
 
+    async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
+        """Return a page of a listing; what stands for a folder is left out."""
+        bucket, key, _ = self.system.split_path(folder)
+        within = f"{key.rstrip('/')}/" if key else ""
+        page = await self._page(
+            bucket, within + beginning, "name,size,generation", token, flat=flat
+        )
+        objects = [
+            Listed(each["name"][len(within) :], int(each["size"]), each["generation"])
+            for each in page.get("items", ())
+            if not each["name"].endswith("/")
+        ]
+        return Page(objects, page.get("nextPageToken"))
+
+    async def _page(
+        self, bucket: str, prefix: str, of_each: str, token: str | None, *, flat: bool = False
+    ) -> dict[str, Any]:
+        query = {"prefix": prefix or None, "pageToken": token, "delimiter": "/" if flat else None}
+        fields = f"items({of_each}),nextPageToken"
+        found: dict[str, Any] = await self.system._call(
+            "GET", "b/{}/o", bucket, fields=fields, json_out=True, **query
+        )
+        return found
+
     async def _names(self, bucket: str, key: str) -> AsyncIterator[str]:
         """Yield the names of an object and of those below it."""
         token = None
-        fields = "items/name,nextPageToken"
         while True:
-            page = await self.system._call(
-                "GET", "b/{}/o", bucket, prefix=key, fields=fields, pageToken=token, json_out=True
-            )
+            page = await self._page(bucket, key, "name", token)
             for each in page.get("items", ()):
                 if f"{each['name']}/".startswith(f"{key}/"):  # not what only begins like it
                     yield each["name"]

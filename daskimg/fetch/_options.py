@@ -6,7 +6,7 @@ import json
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from daskimg.errors import OptionError
@@ -68,6 +68,22 @@ class Options:
         """Return the storage options of a scheme, as ``gs``; none if there are none."""
         return dict(self.storage.get(_ALIASES.get(scheme, scheme), {}))
 
+    def given(self) -> dict[str, Any]:
+        """Return what differs from the defaults, as ``changed`` takes it: secrets, too.
+
+        >>> Options(attempts=3).given()
+        {'attempts': 3}
+        """
+        plain, names = Options(), [each.name for each in fields(self)]
+        return {n: getattr(self, n) for n in names if getattr(self, n) != getattr(plain, n)}
+
+    def changed(self, given: Mapping[str, Any]) -> Options:
+        """Return the options with some changed; those of ``storage`` one by one."""
+        storage = {scheme: dict(options) for scheme, options in self.storage.items()}
+        for scheme, options in _checked(given.get("storage", {})).items():
+            storage.setdefault(scheme, {}).update(options)
+        return replace(self, **{**given, "storage": storage})
+
     def secrets(self) -> list[str]:
         """Return every text in ``storage`` that must not be shown, the longest first."""
         found = {text for given in self.storage.values() for text in _secrets(given)}
@@ -119,20 +135,37 @@ def parse_storage(words: Iterable[str]) -> Storage:
 
 
 def configured() -> Options:
-    """Return the options that hold in this process: those set, else the environment's."""
-    if _STATE.options is None:
-        _STATE.options = read_environment(os.environ)
-    return _STATE.options
+    """Return the options that hold in this process: those set, else the environment's.
+
+    Those that others have lent it stand above them.
+    """
+    if _STATE.in_force is None:
+        own = _STATE.options or read_environment(os.environ)
+        for given in _STATE.lent.values():
+            own = own.changed(given)
+        _STATE.in_force = own
+    return _STATE.in_force
 
 
 def configure(options: Options | None) -> None:
     """Set the options of this process; ``None`` goes back to the environment's.
 
-    Each worker process needs its own call: ``client.run(fetch.configure, options)``.
+    A run takes its client's options to all of its workers.
     """
     _STATE.options = options
-    for forget in _STATE.listeners:
-        forget()
+    _change()
+
+
+def lend(owner: str, given: Mapping[str, Any]) -> None:
+    """Put options above this process's own until ``take_back``: those of a run's client."""
+    _STATE.lent[owner] = given
+    _change()
+
+
+def take_back(owner: str) -> None:
+    """End what ``lend`` of the same owner began; silent where it did not."""
+    if _STATE.lent.pop(owner, None) is not None:
+        _change()
 
 
 @contextmanager
@@ -154,11 +187,20 @@ def when_configured(forget: Callable[[], object]) -> None:
 class _State:
     """What holds in this process."""
 
-    options: Options | None = None
-    listeners: list[Callable[[], object]] = []  # noqa: RUF012  one state a process
+    def __init__(self) -> None:
+        self.options: Options | None = None
+        self.lent: dict[str, Mapping[str, Any]] = {}
+        self.in_force: Options | None = None
+        self.listeners: list[Callable[[], object]] = []
 
 
 _STATE = _State()
+
+
+def _change() -> None:
+    _STATE.in_force = None
+    for forget in _STATE.listeners:
+        forget()
 
 
 def _checked(storage: Any) -> Storage:

@@ -32,6 +32,31 @@ class Place(NamedTuple):
         return f"{self.kind}://{self.member}::{self.archive}"
 
 
+class Pinned(str):
+    """A location of one writing of an object: what is written there later is another."""
+
+    __slots__ = ("generation",)
+    generation: str
+
+
+def pinned(location: str, generation: str | None) -> str:
+    """Return the location of one writing of a remote object; any other location as it is.
+
+    >>> generation_of(pinned("gs://bucket/a.jpg", "17")), generation_of(pinned("/a.jpg", "17"))
+    ('17', None)
+    """
+    if not generation or not is_remote(location):
+        return location
+    one = Pinned(location)
+    one.generation = generation
+    return one
+
+
+def generation_of(location: str) -> str | None:
+    """Return which writing of an object is meant; ``None`` for whichever is there."""
+    return location.generation if isinstance(location, Pinned) else None
+
+
 def is_url(location: str) -> bool:
     """Tell a URL from a local path.
 
@@ -110,7 +135,9 @@ def extended(location: str, extension: str) -> str:
     >>> extended("gs://bucket/a", ".jpg"), extended("zip://a::x.zip", ".jpg")
     ('gs://bucket/a.jpg', 'zip://a.jpg::x.zip')
     """
-    place = place_of(location) if extension else None
+    if not extension:
+        return location
+    place = place_of(location)
     return str(place._replace(member=place.member + extension)) if place else location + extension
 
 

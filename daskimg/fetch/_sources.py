@@ -11,17 +11,20 @@ from daskimg.errors import SampleError, TransportError
 from daskimg.fetch._archives import Archives, Means
 from daskimg.fetch._bodies import refuse_large
 from daskimg.fetch._local import read_file, read_file_part
-from daskimg.fetch._paths import extended, is_url, local_path, place_of
+from daskimg.fetch._paths import extended, generation_of, is_url, local_path, place_of
 from daskimg.fetch._ranges import opened
 from daskimg.fetch._retries import ABSENT
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._systems import remote, run
+from daskimg.fetch._systems import start as begin
 from daskimg.options import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from daskimg.fetch._paths import Place
+    from daskimg.fetch._systems import System
 
 Outcome = TypeVar("Outcome")
 
@@ -99,13 +102,30 @@ async def read_remote(
 ) -> bytes:
     """Return a remote object, or a part of it; on the loop."""
     system, path = remote(location)
+    generation = generation_of(location)
     try:
-        return await system.read(path, start, stop, limit)
+        return await system.read(path, start, stop, limit, generation)
     except ABSENT:
-        raise SampleError("missing", "no such object") from None
+        pass
     except PermissionError as error:  # expired credentials, too: no fault of one file
         message = f"permission denied: {scrubbed(str(error))}"
         raise TransportError(shown(location), message) from None
+    if generation is not None and await _is_there(system, path):
+        raise SampleError("changed", "it was written again after it was listed")
+    raise SampleError("missing", "no such object")
+
+
+async def _is_there(system: System, path: str) -> bool:
+    try:
+        await system.size(path)
+    except ABSENT:
+        return False
+    return True
+
+
+def begin_read(location: str, start: int | None = None, stop: int | None = None) -> Future[bytes]:
+    """Begin to read a remote object or a part of it; its future raises what ``read`` does."""
+    return begin(read_remote(location, start, stop))
 
 
 def under_extensions(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import fsspec
 import fsspec.asyn
@@ -34,6 +34,39 @@ class BeyondError(FileNotFoundError):
     """Nothing of the range asked for is there: the object ends before."""
 
 
+class Listed(NamedTuple):
+    """What a listing tells of an object.
+
+    Attributes
+    ----------
+    location
+        Where it is: a path or a URL.
+    size
+        Its bytes; ``None`` where that is not said.
+    generation
+        Which writing of this name it is, in the words of the storage; ``None`` where it has none.
+    """
+
+    location: str
+    size: int | None
+    generation: str | None
+
+
+class Page(NamedTuple):
+    """A part of a listing.
+
+    Attributes
+    ----------
+    objects
+        By rising name; their locations are names below the folder that was asked for.
+    token
+        Where the next part begins; ``None`` if there is none.
+    """
+
+    objects: list[Listed]
+    token: str | None
+
+
 class System(Protocol):
     """Where objects are: every request is repeated, and its time limited, in here.
 
@@ -41,15 +74,38 @@ class System(Protocol):
     """
 
     async def read(
-        self, path: str, start: int | None, stop: int | None, limit: int | None
+        self,
+        path: str,
+        start: int | None,
+        stop: int | None,
+        limit: int | None,
+        generation: str | None = None,
     ) -> bytes:
-        """Return an object, or a part of it; a negative ``start`` counts from the end."""
+        """Return an object, or a part of it; a negative ``start`` counts from the end.
+
+        With a ``generation`` it is that writing of the object, or none.
+        """
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object whole; ``FileExistsError`` if it is there and was to be created."""
 
     async def size(self, path: str) -> int | None:
         """Return an object's bytes, or ``None`` if that cannot be said."""
+
+    async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
+        """Return a part of a listing.
+
+        Parameters
+        ----------
+        folder
+            What the objects are below.
+        beginning
+            What their names begin with there.
+        flat
+            Leave out what is in folders within.
+        token
+            Where it begins; ``None`` for the first part.
+        """
 
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of fsspec's file systems returns."""
@@ -68,7 +124,12 @@ class Plain:
         self.system = system
 
     async def read(
-        self, path: str, start: int | None, stop: int | None, limit: int | None
+        self,
+        path: str,
+        start: int | None,
+        stop: int | None,
+        limit: int | None,
+        generation: str | None = None,  # noqa: ARG002  only Google's listings give one
     ) -> bytes:
         """Return an object, or a part of it."""
         if limit is not None:
@@ -95,6 +156,16 @@ class Plain:
         """Return an object's bytes."""
         found = (await self.ask("info", path))["size"]
         return None if found is None else int(found)
+
+    async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:  # noqa: ARG002  fsspec's listings come whole
+        """Return the whole listing."""
+        depth = {"maxdepth": 1} if flat else {}
+        found = await self.ask("find", folder, detail=True, **depth)
+        skip = len(folder.rstrip("/")) + 1
+        objects = (
+            Listed(path[skip:], facts.get("size"), None) for path, facts in sorted(found.items())
+        )
+        return Page([each for each in objects if each.location.startswith(beginning)], None)
 
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of the file system returns."""

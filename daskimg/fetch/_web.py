@@ -18,7 +18,12 @@ class Web(Plain):
     """Web servers, through the session that fsspec holds."""
 
     async def read(
-        self, path: str, start: int | None, stop: int | None, limit: int | None
+        self,
+        path: str,
+        start: int | None,
+        stop: int | None,
+        limit: int | None,
+        generation: str | None = None,  # noqa: ARG002  a page has none
     ) -> bytes:
         """Return an object, or the part of it from ``start`` to ``stop``."""
         if start is not None and start == stop:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskimg import fetch
 from daskimg.manifest._cells import arrow
 from daskimg.manifest._pieces import PIECE_ROWS, Piece, Source
+from daskimg.manifest._spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,8 @@ PICTURES = frozenset(
 )
 """Extensions of pictures, in lower case."""
 
+_PICTURE = rf"(?i)[^/]\.({'|'.join(sorted(PICTURES))})$"
+_HIDDEN = r"(^|/)\."
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -45,21 +49,17 @@ def natural(name: str) -> list[list[str | int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFolder(Source):
-    """Pictures below a folder, sorted by path; the top folder's name is the class.
+    """Pictures below a local folder, sorted by path; the top folder's name is the class.
 
-    Attributes
-    ----------
-    listed
-        The paths of a remote folder, listed once; a local one is walked each time.
+    It is walked anew each time that it is read.
     """
 
-    listed: tuple[str, ...] | None = field(default=None, repr=False)
-
     @classmethod
-    def open(cls, name: str, folder: str) -> PictureFolder | None:
+    def open(cls, name: str, folder: str) -> Source | None:
         """Look for the first picture, and the first in a class folder; ``None`` if none."""
-        listed = tuple(_listed(folder)) if fetch.is_url(folder) else None
-        table = cls(name=name, folder=folder, columns=("path",), listed=listed)
+        if fetch.is_url(folder):
+            return PictureList.below(name, folder)
+        table = cls(name=name, folder=folder, columns=("path",))
         if next(table.paths(), None) is None:
             return None
         has_classes = any("/" in path for path in table.paths())
@@ -67,9 +67,7 @@ class PictureFolder(Source):
 
     def paths(self) -> Iterator[str]:
         """Yield the relative paths of all pictures, sorted, hidden ones left out."""
-        if self.listed is None:
-            return _walk(fetch.local_path(self.folder), "", frozenset())
-        return iter(self.listed)
+        return _walk(fetch.local_path(self.folder), "", frozenset())
 
     def pieces(self) -> Iterator[Piece]:
         """Yield ``path``, relative to the folder, and ``label`` where there are class folders."""
@@ -77,16 +75,14 @@ class PictureFolder(Source):
         while found := list(itertools.islice(paths, PIECE_ROWS)):
             columns = {"path": arrow(found, pa.string())}
             if "label" in self.columns:
-                tops = (path.partition("/") for path in found)
-                names = [top if slash else None for top, slash, _ in tops]
-                columns["label"] = arrow(names, pa.string())
+                columns["label"] = _tops(found)
             yield Piece(len(found), columns)
 
 
-def _listed(folder: str) -> Iterator[str]:
-    for path in fetch.open_folder(folder).sizes():
-        if extension(path) in PICTURES and not any(p.startswith(".") for p in path.split("/")):
-            yield path
+def _tops(paths: list[str]) -> pa.Array:
+    """Return (row,) the first folder of each path, none where it has no folder."""
+    parts = (path.partition("/") for path in paths)
+    return arrow([top if slash else None for top, slash, _ in parts], pa.string())
 
 
 def _walk(root: str, below: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
@@ -110,13 +106,63 @@ def _walk(root: str, below: str, above: frozenset[tuple[int, int]]) -> Iterator[
 
 @dataclass(frozen=True, kw_only=True)
 class PictureList(Source):
-    """Files that a glob named, in its order; paths relative to its fixed leading folder."""
+    """A listing of pictures, by a pattern or below a remote folder: sorted by name, read once.
 
-    columns: tuple[str, ...] = ("path",)
-    paths: tuple[str, ...] = field(repr=False)
+    Columns: ``path``, relative to the folder; ``label`` where there are class folders; ``size``
+    in bytes and ``generation``, as the storage tells them.
+
+    Attributes
+    ----------
+    spool
+        The listing.
+    pictures, visible
+        Whether other files, and hidden ones, are left out.
+    """
+
+    spool: Spool = field(repr=False)
+    pictures: bool
+    visible: bool = False
+
+    @classmethod
+    def matching(cls, name: str, folder: str, spool: Spool) -> PictureList:
+        """Return the pictures in a listing; all of it, if none has the extension of one."""
+        observed = _observed(spool)
+        pictures = any(extension(name) in PICTURES for name in spool)
+        return cls(
+            name=name,
+            folder=folder,
+            columns=("path", *observed),
+            observed=observed,
+            spool=spool,
+            pictures=pictures,
+        )
+
+    @classmethod
+    def below(cls, name: str, folder: str) -> PictureList | None:
+        """List a remote folder; hidden files are left out, and ``None`` if nothing is left."""
+        spool = Spool(fetch.list_below(folder), f"{folder}/")
+        table = replace(cls.matching(name, folder, spool), visible=True)
+        rows, has_classes = 0, False
+        for piece in table.pieces():
+            rows += piece.rows
+            has_classes |= bool(pc.any(pc.match_substring(piece.columns["path"], "/")).as_py())
+        if not (rows and table.pictures):
+            return None
+        return replace(table, columns=("path", "label", *table.observed)) if has_classes else table
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield ``path``."""
-        for start in range(0, len(self.paths), PIECE_ROWS):
-            found = self.paths[start : start + PIECE_ROWS]
-            yield Piece(len(found), {"path": arrow(found, pa.string())})
+        """Yield the columns."""
+        for table in self.spool.tables():
+            kept = table
+            if self.pictures:
+                kept = kept.filter(pc.match_substring_regex(kept["path"], _PICTURE))
+            if self.visible:
+                kept = kept.filter(pc.invert(pc.match_substring_regex(kept["path"], _HIDDEN)))
+            columns = {name: kept[name].combine_chunks() for name in ("path", *self.observed)}
+            if "label" in self.columns:
+                columns["label"] = _tops(columns["path"].to_pylist())
+            yield Piece(len(kept), columns)
+
+
+def _observed(spool: Spool) -> tuple[str, ...]:
+    return ("size",) * spool.has_sizes + ("generation",) * spool.has_generations

@@ -193,6 +193,7 @@ def declared_sizes(heights: pa.Array, widths: pa.Array) -> NDArray[np.int64] | N
     return np.stack([np.asarray(t.cast(pa.int64())) for t in (heights, widths)], axis=1)
 
 
+_GENERATION = "generation"
 _SIZE = r"^[1-9][0-9]{0,8}$"
 
 
@@ -237,6 +238,16 @@ class Manifest:
     def split_column(self) -> str | None:
         """The column of splits of a source that is made of splits, as tiny-imagenet."""
         return self.table.split_column
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Columns of what a listing says of each object: of sources of any other kind none."""
+        return self.table.observed
+
+    @property
+    def generation(self) -> str | None:
+        """The column of the generations that were listed, if there is one."""
+        return _GENERATION if _GENERATION in self.table.observed else None
 
     def limited(self, rows: int) -> Manifest:
         """Return the manifest of the first ``rows`` rows, or of fewer if it has its own limit."""

@@ -86,6 +86,9 @@ class Source(ABC):
         Class names in order, by column, where the source itself has an order.
     class_words
         What a class is called in words, by its name, where the source says so.
+    observed
+        Columns of what a listing says of each object, as its generation: what was seen on the
+        day, on which no label depends.
     split_column
         The column that says which split a row is of, where the source is made of splits.
     """
@@ -97,6 +100,7 @@ class Source(ABC):
     bytes_column: str | None = None
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     class_words: Mapping[str, str] = field(default_factory=dict, repr=False)
+    observed: tuple[str, ...] = ()
     split_column: str | None = None
     cells: ClassVar[bool] = False
     reads_bytes: ClassVar[bool] = False

@@ -260,9 +260,11 @@ class _Columns:
         return tuple(labels), remarks
 
     def digest(self, kept: tuple[Kept, ...]) -> str:
-        """Return sha256 of the columns kept, names and values."""
+        """Return sha256 of the columns kept, names and values, but of those of a listing."""
         total = hashlib.sha256()
         for column in kept:
+            if column.column in self._source.observed:
+                continue
             total.update(f"{len(column.stored.encode())}:{column.stored}".encode())
             total.update(self._digests[column.column].digest())
         return total.hexdigest()

@@ -22,13 +22,14 @@ from daskimg.manifest._listings import (
 )
 from daskimg.manifest._mpii import MpiiFile, is_mpii
 from daskimg.manifest._parquet import ParquetTable
+from daskimg.manifest._spool import Spool
 from daskimg.manifest._streams import COMPRESSIONS
 from daskimg.manifest._texts import JsonLines, TextTable
 from daskimg.manifest._tiny_imagenet import TinyImageNet
 from daskimg.options import one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
     from daskimg.manifest._pieces import Source
 
@@ -79,17 +80,35 @@ def open_source(source: Any, kind: str | None) -> Source:
 def _at(location: str, kind: str | None) -> Source:
     if _is_folder(location):
         return _folder(location, kind)
-    found = _matches(location)
+    spool = _listing(location) if _is_glob(location) else None
+    found = _names(location, spool)
     sought = kind
     if kind in (None, "glob"):
         kind = _kind_of_files(location, found, kind)
     if kind in ("folder", "tiny-imagenet"):
         raise ManifestError(f"{location} is not a folder")
     if kind == "glob":
-        return _pictures(location, found)
-    if kind == "mpii" or (kind == "jsonl" and sought is None and _may_be_mpii(found)):
-        return _mpii(location, found)
-    return _tables(fetch.name_of(location), _lead(location), sorted(found, key=natural), kind)
+        spool = spool or Spool(
+            [[fetch.Listed(name, None, None) for name in found]], _fixed(location)
+        )
+        return PictureList.matching(fetch.name_of(location), _lead(location), spool)
+    tables = sorted(found, key=natural)
+    if kind == "mpii" or (kind == "jsonl" and sought is None and _may_be_mpii(tables)):
+        return _mpii(location, tables)
+    return _tables(fetch.name_of(location), _lead(location), tables, kind)
+
+
+def _listing(pattern: str) -> Spool:
+    """Return what a pattern names; a bucket's listing is read here, and only here."""
+    with _reached(pattern):
+        spool = Spool(fetch.list_matches(pattern), _fixed(pattern))
+    if not spool.rows:
+        raise ManifestError(f"no file matches {pattern}")
+    return spool
+
+
+def _names(location: str, spool: Spool | None) -> Collection[str]:
+    return _there(location) if spool is None else spool
 
 
 def _is_folder(location: str) -> bool:
@@ -131,13 +150,10 @@ def _is_glob(location: str) -> bool:
     return _MAGIC.search(location) is not None and not exists
 
 
-def _matches(location: str) -> list[str]:
-    if not _is_glob(location) and fetch.is_url(location):
+def _there(location: str) -> list[str]:
+    if fetch.is_url(location):
         return [location]  # opening it tells whether it is there
-    with _reached(location):
-        found = fetch.expand(location)
-    if not found and _is_glob(location):
-        raise ManifestError(f"no file matches {location}")
+    found = fetch.expand(location)
     if not found:
         raise ManifestError(f"there is no manifest {location}; {_WORKS}")
     return found
@@ -162,16 +178,17 @@ def _table_kind(location: str) -> Kind | None:
     return None if kind == "parquet" and stem != location else kind
 
 
-def _kind_of_files(location: str, found: list[str], kind: str | None) -> str:
+def _kind_of_files(location: str, found: Collection[str], kind: str | None) -> str:
     kinds = {_table_kind(name) for name in found}
     if len(kinds) == 1 and None not in kinds:
         return str(next(iter(kinds)))
     if kind == "glob" or any(extension(name) in PICTURES for name in found):
         return "glob"
     if len(kinds) > 1:
-        odd = next(name for name in found if _table_kind(name) != _table_kind(found[0]))
+        first = next(iter(found))
+        odd = next(name for name in found if _table_kind(name) != _table_kind(first))
         raise ManifestError(
-            f"{location} matches files of several kinds, as {fetch.name_of(found[0])} and "
+            f"{location} matches files of several kinds, as {fetch.name_of(first)} and "
             f"{fetch.name_of(odd)}; narrow it"
         )
     raise ManifestError(
@@ -255,23 +272,6 @@ def _refuse_hive(folder: str, names: list[str]) -> list[str]:
                 f"give the frame of dask.dataframe.read_parquet"
             )
     return [f"{folder}/{name}" for name in names]
-
-
-def _pictures(location: str, found: list[str]) -> Source:
-    chosen = found
-    if any(extension(name) in PICTURES for name in found):
-        chosen = [name for name in found if extension(name) in PICTURES]
-    lead = _lead(location)
-    prefixes = [f"{lead.rstrip('/')}/", _fixed(location)]
-    paths = tuple(_relative(name, prefixes) for name in sorted(chosen))
-    return PictureList(name=fetch.name_of(location), folder=lead, paths=paths)
-
-
-def _relative(name: str, prefixes: Iterable[str]) -> str:
-    for prefix in prefixes:
-        if prefix and name.startswith(prefix):
-            return name[len(prefix) :]
-    return name if fetch.is_url(name) else str(Path(name).absolute())
 
 
 def _fixed(location: str) -> str:

@@ -121,6 +121,8 @@ class Brief:
     spare
         Bytes of memory that a worker process has for a picture that reaches into several
         shards: kept, it is not decoded for each.
+    generation
+        The column of the rows that says which writing of an object was listed, if one does.
     call
         Of which call of the run it is: what workers keep of files is not for another, since a
         file may have been brought back meanwhile.
@@ -140,6 +142,7 @@ class Brief:
     expected: tuple[tuple[str, str], ...] = ()
     retry: bool = False
     spare: int = 1 << 28
+    generation: str | None = None
     call: str = ""
 
     def group_of(self, shard: int) -> tuple[int, Group]:

@@ -78,7 +78,7 @@ def expand(
     found = Listed(len(recipes), measured=any(by_size))
     measure = _Measure(manifest, list(recipes.values())) if found.measured else None
     columns = [split.column] if split is not None and split.column else []
-    columns += measure.columns if measure else []
+    columns += measure.wanted if measure else []
     for cells in manifest.columns_pieces(list(dict.fromkeys(columns))):
         for lines in _lines(cells, split, measure, list(recipes.values())):
             rest = None if limit is None else limit - sum(found.samples)
@@ -134,6 +134,8 @@ class _Measure:
         self._options = recipes[0].decode
         self.refused = 0
         self.columns = self._size_columns()
+        generation = manifest.generation
+        self.wanted = self.columns + ([] if generation is None else [generation])
         self._count: Count = lru_cache(maxsize=_SIZES)(self._counted)
 
     def _size_columns(self) -> list[str]:
@@ -173,13 +175,20 @@ class _Measure:
         if cells.pictures is not None:
             yield from self._held_sizes(cells)
             return
-        places = [self._manifest.resolve(path) for path in cells.paths.to_pylist()]
+        places = self._places(cells)
         headers = read_headers(places, self._options, self._manifest.extensions)
         for place, header in zip(places, headers, strict=True):
             if isinstance(header, SampleError) and header.reason == "pixels":
                 yield self._oversized_at(place)
             else:
                 yield None if isinstance(header, SampleError) else header
+
+    def _places(self, cells: Cells) -> list[str]:
+        places = [self._manifest.resolve(path) for path in cells.paths.to_pylist()]
+        if self._manifest.generation is None:
+            return places
+        generations = cells.columns[self._manifest.generation].to_pylist()
+        return list(map(fetch.pinned, places, generations))
 
     def _held_sizes(self, cells: Cells) -> Iterator[Size | None]:
         """Yield the sizes of pictures whose bytes are in the table."""

@@ -142,6 +142,7 @@ class Plan:
             expected=tuple(sorted((expected or {}).items())),
             retry=retry,
             spare=spare,
+            generation=self.manifest.generation,
             call=call,
         )
 

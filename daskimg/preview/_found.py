@@ -84,6 +84,7 @@ def _brief(manifest: Manifest, recipe: Recipe, facts: Facts) -> Brief:
         columns=stored_columns(recipe, facts),
         labels=(),
         compiled=False,
+        generation=manifest.generation,
     )
 
 

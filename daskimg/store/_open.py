@@ -113,11 +113,13 @@ def open_committed(url: str) -> Committed:
     """
     import zarr  # here: building a store does not need it until its commit
 
+    from daskimg.store._remote import RemoteStore
+
     folder, commit = find_commit(url)
     _refuse_holes(folder, commit)
     try:
         # A path, not its text: zarr reads a # in text as the end of the path.
-        place = folder.url if is_url(folder.url) else Path(folder.url)
+        place = RemoteStore(folder.url) if is_url(folder.url) else Path(folder.url)
         group = zarr.open_group(place, mode="r", zarr_format=3)
         attributes: Any = group.attrs["daskimg"]
     except (FileNotFoundError, ValueError, KeyError) as error:

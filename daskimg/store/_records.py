@@ -16,7 +16,7 @@ from daskimg.plan import SCHEMA, fingerprint
 from daskimg.store._layout import COMMITS, INPUT, PLAN, ROWS, refuse_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from daskimg.fetch import Folder
     from daskimg.plan import Plan
@@ -46,6 +46,7 @@ class StoredPlan:
     columns: list[list[str]]
     measured: bool
     groups: list[dict[str, Any]]
+    generation: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data, with its two fingerprints."""
@@ -71,6 +72,7 @@ def stored_plan(plan: Plan, run: str) -> StoredPlan:
         columns=[list(pair) for pair in brief.columns],
         measured=brief.measured,
         groups=[{"name": group.name, **asdict(group.layout)} for group in plan.groups],
+        generation=plan.manifest.generation,
     )
 
 
@@ -97,7 +99,8 @@ def read_plan(folder: Folder) -> StoredPlan:
     try:
         given = json.loads(folder.read(PLAN))
         refuse_newer(given["schema"])
-        return StoredPlan(**{name: given[name] for name in StoredPlan.__slots__})
+        known = {name: given[name] for name in StoredPlan.__slots__ if name in given}
+        return StoredPlan(**known)
     except FileNotFoundError:
         raise StoreError(f"{folder.url}: {PLAN} is missing; build anew with --overwrite") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -166,23 +169,50 @@ def is_array(folder: Folder, name: str) -> bool:
     return any(folder.sizes(f"{name}/{below}") for below in ("c", "image/c"))
 
 
-def stage_rows(folder: Folder, pieces: Iterable[pa.Table]) -> None:
-    """Write the numbered rows as Parquet files of ``ROWS_PER_FILE``, for tasks to read."""
+def stage_rows(folder: Folder, pieces: Iterable[pa.Table], keep: Sequence[str] = ()) -> None:
+    """Write the numbered rows as Parquet files of ``ROWS_PER_FILE``, for tasks to read.
+
+    Parameters
+    ----------
+    folder
+        The store.
+    pieces
+        The rows, cut anyhow.
+    keep
+        Columns that stay as they are in rows that the store has already.
+    """
+    for number, table in enumerate(_files(pieces)):
+        put_table(folder, _input_name(number), _with_kept(folder, number, table, keep))
+
+
+def _files(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the same rows, ``ROWS_PER_FILE`` at a time."""
     waiting: list[pa.Table] = []
-    count = number = 0
+    count = 0
     for piece in pieces:
         waiting.append(piece)
         count += len(piece)
         while count >= ROWS_PER_FILE:
             table = pa.concat_tables(waiting)
-            put_table(folder, _input_name(number), table.slice(0, ROWS_PER_FILE))
-            waiting, count, number = (
-                [table.slice(ROWS_PER_FILE)],
-                count - ROWS_PER_FILE,
-                number + 1,
-            )
+            yield table.slice(0, ROWS_PER_FILE)
+            waiting, count = [table.slice(ROWS_PER_FILE)], count - ROWS_PER_FILE
     if count:
-        put_table(folder, _input_name(number), pa.concat_tables(waiting))
+        yield pa.concat_tables(waiting)
+
+
+def _with_kept(folder: Folder, number: int, table: pa.Table, keep: Sequence[str]) -> pa.Table:
+    """Return rows with some columns as the store has them, if it has these rows."""
+    for name in (_input_name(number), rows_name(number)) if keep else ():
+        try:
+            stored = pq.read_table(io.BytesIO(folder.read(name)), columns=list(keep))
+        except (FileNotFoundError, pa.ArrowException):  # none there, or damaged, or without them
+            continue
+        if len(stored) == len(table):
+            for column in keep:
+                place = table.schema.get_field_index(column)
+                table = table.set_column(place, table.schema.field(column), stored[column])
+            break
+    return table
 
 
 def put_table(folder: Folder, name: str, table: pa.Table) -> bytes:

@@ -73,13 +73,18 @@ def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | Sample
 
 def _pictures(rows: pd.DataFrame, brief: Brief, limit: int) -> Iterator[fetch.Found]:
     if brief.bytes_column is None:
-        return _found(rows["path"].tolist(), brief, limit)
+        generations = rows[brief.generation].tolist() if brief.generation else None
+        return _found(rows["path"].tolist(), brief, limit, generations)
     pictures = read_pictures(rows, brief.bytes_column)
     return (fetch.Found(fetch.limited(content, limit), "") for content in pictures)
 
 
-def _found(paths: list[str | None], brief: Brief, limit: int) -> Iterator[fetch.Found]:
+def _found(
+    paths: list[str | None], brief: Brief, limit: int, generations: list[str] | None = None
+) -> Iterator[fetch.Found]:
     # An empty cell comes as None or as NaN.
     there = (path if isinstance(path, str) else "" for path in paths)
-    places = (fetch.join(brief.root, path) if path else "" for path in there)
+    places: Iterator[str] = (fetch.join(brief.root, path) if path else "" for path in there)
+    if generations is not None:
+        places = map(fetch.pinned, places, generations)
     return fetch.find_ahead(places, limit, brief.extensions)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from daskimg.timeline import STAGES
+
 if TYPE_CHECKING:
     from daskimg import store
+    from daskimg.timeline import Stopwatch
 
 REPORT = pd.DataFrame(
     {
@@ -21,9 +25,18 @@ REPORT = pd.DataFrame(
         "stored_bytes": pd.Series([], dtype="int64"),
         "resumed": pd.Series([], dtype="bool"),
         "reasons": pd.Series([], dtype="object"),
+        "worker": pd.Series([], dtype="object"),
+        "began": pd.Series([], dtype="float64"),
+        "ended": pd.Series([], dtype="float64"),
+        "cpu": pd.Series([], dtype="float64"),
+        **{stage: pd.Series([], dtype="float64") for stage in STAGES},
     }
 )
-"""What a task returns: one line of a few bytes. Its schema is the ``meta`` of the graph."""
+"""What a task returns: one line of a few bytes. Its schema is the ``meta`` of the graph.
+
+The last columns are of no sample: the worker, which ``build`` knows; when the task ran, in seconds
+since 1970; the seconds in which its thread had a core; and those of each stage.
+"""
 
 
 ROWS = pd.DataFrame(
@@ -36,7 +49,7 @@ ROWS = pd.DataFrame(
 """The rows of a shard, as far as the graph needs to know them."""
 
 
-def report_of(entry: store.Entry, resumed: bool) -> pd.DataFrame:
+def report_of(entry: store.Entry, resumed: bool, watch: Stopwatch) -> pd.DataFrame:
     """Return a task's report on its shard."""
     line = {
         "shard": entry.shard,
@@ -48,5 +61,10 @@ def report_of(entry: store.Entry, resumed: bool) -> pd.DataFrame:
         "stored_bytes": sum(size for size, _ in entry.objects.values()),
         "resumed": resumed,
         "reasons": json.dumps(entry.reasons),
+        "worker": "",
+        "began": watch.began,
+        "ended": time.time(),
+        "cpu": watch.cpu,
+        **watch.seconds,
     }
     return pd.DataFrame([line]).astype(REPORT.dtypes)

@@ -20,12 +20,14 @@ def read_shard_rows(span: ShardRows, brief: Brief) -> pd.DataFrame:
     """Return the manifest rows whose samples lie in a shard.
 
     Columns: ``row``, ``path``, ``shard``; where their samples lie, as ``daskimg.plan.STAGED``;
-    where picture bytes are; and the cells that the recipe reads.
+    where picture bytes are, or which generation was listed; and the cells that the recipe reads.
     """
     number, group = brief.group_of(span.shard)
     columns = ["row", "path", *STAGED, *(stored for _, stored in brief.columns)]
     if brief.bytes_column is not None:
         columns += ["bytes_file", "bytes_group", "bytes_index"]
+    if brief.generation is not None:
+        columns.append(brief.generation)
     table = store.read_rows(fetch.open_folder(brief.url), span.first, span.stop, columns)
     first, samples = (table[name].to_numpy() for name in STAGED[1:3])
     start, stop = group.span(span.shard)

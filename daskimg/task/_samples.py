@@ -10,6 +10,8 @@ from daskimg.targets import finished
 from daskimg.task._kept import Kept
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from daskimg.decode import Source
@@ -28,11 +30,17 @@ _PICTURES: Kept[tuple[Sample, Source]] = Kept()
 
 
 def make_samples(
-    brief: Brief, group: Group, each: Planned, content: Content, parts: range
+    brief: Brief,
+    group: Group,
+    each: Planned,
+    content: Content,
+    parts: range,
+    lap: Callable[[str], None] | None = None,
 ) -> tuple[list[Sample | SampleError], Source]:
     """Return some of a row's samples, checked to be what the recipe's ``resolve`` promised.
 
-    Where one sample alone is at fault, its fault is in its place.
+    Where one sample alone is at fault, its fault is in its place. ``lap`` is told when the
+    picture is decoded.
 
     Raises
     ------
@@ -43,6 +51,8 @@ def make_samples(
     if content.files:
         row = replace(row, files=content.files)
     start, source = _started(brief, group, each, row, content, parts)
+    if lap is not None:
+        lap("decode")
     samples = recipe.samples(start, row, parts)
     if len(samples) != len(parts):
         raise _broken_promise(row, f"{len(samples)} samples, and promised {len(parts)}")

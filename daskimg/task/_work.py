@@ -15,6 +15,7 @@ from daskimg.task._lines import Lines
 from daskimg.task._reports import report_of
 from daskimg.task._rows import planned_rows
 from daskimg.task._samples import make_samples, write_entry_of
+from daskimg.timeline import Stopwatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,15 +51,17 @@ def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
     TransformError
         If a transform raised: a bug, with its row named.
     """
+    watch = Stopwatch()
     shard = int(rows["shard"].iloc[0])
     folder = fetch.open_folder(brief.url)
     entry = store.find_entry(folder, shard)
-    if entry and brief.retry and {"missing", "unreadable"} & set(entry.reasons):
+    if entry and brief.retry and {"missing", "changed", "unreadable"} & set(entry.reasons):
         entry = None  # the root has changed since: they may be there now
     resumed = entry is not None
+    watch.lap("write")
     if entry is None:
-        entry = _Work(brief, shard).run(rows, folder)
-    return report_of(entry, resumed)
+        entry = _Work(brief, shard, watch).run(rows, folder)
+    return report_of(entry, resumed, watch)
 
 
 _FILES: Kept[Content | SampleError] = Kept()
@@ -67,8 +70,9 @@ _FILES: Kept[Content | SampleError] = Kept()
 class _Work:
     """A shard being built: its buffers, and a line of the ledger for each sample."""
 
-    def __init__(self, brief: Brief, shard: int) -> None:
+    def __init__(self, brief: Brief, shard: int, watch: Stopwatch) -> None:
         self._brief = brief
+        self._watch = watch
         self._shard = shard
         self._group = brief.group_of(shard)[1]
         self._start, self._stop = self._group.span(shard)
@@ -90,9 +94,12 @@ class _Work:
             for each, content in zip(planned, contents, strict=True):
                 self._build(each, content)
         objects = self._put(folder)
+        self._watch.lap("write")
         entry = self._entry(objects)
+        self._watch.lap("transform")
         self._check_run(folder)
         store.write_entry(folder, entry, self._lines.table())
+        self._watch.lap("write")
         return entry
 
     def _check_rows(self, planned: list[Planned]) -> None:
@@ -119,6 +126,7 @@ class _Work:
         return range(max(each.first, self._start), min(each.places.stop, self._stop))
 
     def _build(self, each: Planned, content: Content | SampleError) -> None:
+        self._watch.lap("fetch")
         places = self._places(each)
         if isinstance(content, SampleError):
             self._lines.failed(places, each, content)
@@ -126,12 +134,15 @@ class _Work:
         self._lines.source(places, each, content)
         try:
             parts = range(places.start - each.first, places.stop - each.first)
-            samples, source = make_samples(self._brief, self._group, each, content, parts)
+            lap = self._watch.lap
+            samples, source = make_samples(self._brief, self._group, each, content, parts, lap)
         except SampleError as error:
             self._lines.failed(places, each, error)
+            self._watch.lap("decode")
             return
         for place, sample in zip(places, samples, strict=True):
             self._fill(place, each, sample, source)
+        self._watch.lap("transform")
 
     def _fill(
         self, place: int, each: Planned, sample: Sample | SampleError, source: Source

@@ -1,4 +1,4 @@
-"""``python -m gcs_server PORT_FILE``: serve on loopback until a signal; the port is written."""
+"""``python -m gcs_server PORT_FILE [HOST]``: serve, on loopback unless told otherwise."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from aiohttp import web
 from gcs_server.server import application
 
 
-async def _serve(port_file: Path) -> None:
+async def _serve(port_file: Path, host: str = "127.0.0.1") -> None:
+    """Serve until a signal; the port is written into a file."""
     # A stalled request is to end with its client, and with the server.
     runner = web.AppRunner(
         application(), access_log=None, shutdown_timeout=0.5, handler_cancellation=True
     )
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    await web.TCPSite(runner, host, 0, backlog=1024).start()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -30,4 +31,4 @@ async def _serve(port_file: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[1])))
+    asyncio.run(_serve(Path(sys.argv[1]), *sys.argv[2:]))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TransformError,
         TransportError,
     )
+    from daskimg.export import Export, ExportOptions, export_samples
     from daskimg.heatmaps import draw_heatmaps
     from daskimg.manifest import Manifest, read_manifest
     from daskimg.noise import gaussian_noise
@@ -102,6 +103,7 @@ _ROOMS = {
         "TransformError",
         "TransportError",
     ),
+    "export": ("Export", "ExportOptions", "export_samples"),
     "heatmaps": ("draw_heatmaps",),
     "manifest": ("Manifest", "read_manifest"),
     "noise": ("gaussian_noise",),
@@ -167,6 +169,8 @@ __all__ = [
     "DecodeOptions",
     "Epoch",
     "Equalize",
+    "Export",
+    "ExportOptions",
     "Fit",
     "Flip",
     "Grayscale",
@@ -214,6 +218,7 @@ __all__ = [
     "check_transform",
     "draw_heatmaps",
     "epoch_order",
+    "export_samples",
     "gaussian_noise",
     "join_tiles",
     "normalize",

@@ -32,6 +32,7 @@ Reason = Literal[
     "mode",  # a colour mode that cannot become the output's
     "size",  # not of the size that its header, the table or its picture's mask declares
     "target",  # what goes with the picture, as a mask or joints, cannot be used
+    "killed its worker",  # twice, alone in a process, decoding or transforming it ended that
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why a sample failed: a closed list, so that failures can be counted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,33 @@ class Reading(AbstractContextManager["Reading"]):
         with Console(stderr=True).status(self._text) as status:
             while not self._ended.wait(_REDRAWN):
                 status.update(self._text)
+
+
+class Counting(AbstractContextManager["Counting"]):
+    """A context that is called with what is done and what there is to do in all: of an export."""
+
+    def __init__(self) -> None:
+        self._bar = _rich_bar() if sys.stderr.isatty() else None
+        self._task = self._bar.add_task("", total=None) if self._bar else None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Counting:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wipe the bar: the summary says what it said."""
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move the bar; without a terminal, write a line if the last one is old enough."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif time.monotonic() - self._last >= _EVERY:
+            self._last = time.monotonic()
+            sys.stderr.write(f"{done:,} of {total:,} samples\n")
 
 
 class Watcher(AbstractContextManager["Watcher"]):
@@ -135,6 +163,19 @@ def _rich_progress() -> Progress:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:,.0f} images/s"),
         TextColumn("{task.fields[failed]:,} failed"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _rich_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

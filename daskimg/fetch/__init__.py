@@ -33,9 +33,10 @@ from daskimg.fetch._sources import (
     read_part,
     under_extensions,
 )
-from daskimg.fetch._systems import Listed, storage_options
+from daskimg.fetch._systems import Content, Listed, storage_options
 
 __all__ = [
+    "Content",
     "Folder",
     "Found",
     "Listed",

@@ -125,6 +125,7 @@ class Plan:
         retry: bool = False,
         spare: int = 0,
         call: str = "",
+        convicted: tuple[tuple[int, int], ...] = (),
     ) -> Brief:
         """Return what the tasks of a run are told."""
         return Brief(
@@ -144,6 +145,7 @@ class Plan:
             spare=spare,
             generation=self.manifest.generation,
             call=call,
+            convicted=convicted,
         )
 
     def shard_rows(self) -> list[ShardRows]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from daskimg.export import Export, ExportOptions
     from daskimg.read._columns import Column
 
 
@@ -379,6 +380,17 @@ class Samples:
         if state is not None:
             epoch.load_state_dict(state)
         return epoch
+
+    def export(self, url: str, options: ExportOptions | None = None, **settings: Any) -> Export:
+        """Write the samples as files of another format; see ``daskimg.export_samples``.
+
+        Examples
+        --------
+        >>> samples.export("tars", format="webdataset", encoding="jpeg")    # doctest: +SKIP
+        """
+        from daskimg.export import export_samples  # here: encoding needs Pillow, reading does not
+
+        return export_samples(self, url, options, **settings)
 
     def to_dask(self) -> Any:
         """Return the images as a Dask array, a block a shard; needs Dask."""

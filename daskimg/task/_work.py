@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from daskimg import fetch, store
 from daskimg.errors import SampleError, StoreError
 from daskimg.statistics import ChannelSums, channel_sums
+from daskimg.task._alone import KILLED
 from daskimg.task._contents import Content, read_contents
 from daskimg.task._kept import Kept
 from daskimg.task._lines import Lines
@@ -83,6 +84,7 @@ class _Work:
         }
         self._filled = list(self._buffers.values())
         self._lines = Lines(self._group, self._start, count)
+        self._convicted = {row for number, row in brief.convicted if number == shard}
 
     def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
         planned = planned_rows(rows, self._brief)
@@ -132,6 +134,9 @@ class _Work:
             self._lines.failed(places, each, content)
             return
         self._lines.source(places, each, content)
+        if each.row.number in self._convicted:
+            self._lines.failed(places, each, KILLED)
+            return
         try:
             parts = range(places.start - each.first, places.stop - each.first)
             lap = self._watch.lap

@@ -21,6 +21,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 if TYPE_CHECKING:
     from daskimg import recipes
+    from daskimg.augment import Augment
     from daskimg.build import ClusterOptions, Report, build_store
     from daskimg.contract import check_transform
     from daskimg.decode import Picture
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from daskimg.verify import Verification, verify_store
 
 _ROOMS = {
+    "augment": ("Augment",),
     "build": ("ClusterOptions", "Report", "build_store"),
     "contract": ("check_transform",),
     "decode": ("Picture",),
@@ -159,6 +161,7 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "Augment",
     "Autocontrast",
     "Batch",
     "CenterCrop",

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from daskimg.augment import Moment
 from daskimg.errors import OptionError
 from daskimg.options import whole
 from daskimg.read._joined import JoinedSharded
 from daskimg.read._order import ORDER, Drawn, InOrder, Shuffled, Windowed
 from daskimg.read._reader import Reader
 from daskimg.read._slots import chosen_slots, sample_weights
+from daskimg.read._staged import Share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +79,19 @@ class Epoch:
             self._nature["weights"] = _digest(self._weights, "<f8")
         self._pending: deque[Pending] = deque()
         self._threads: ThreadPoolExecutor | None = None
+        self._turn, self._turns = 0, 1
         self._begin_at(options.seed, options.epoch, 0)
+
+    def every(self, turns: int, turn: int) -> Epoch:
+        """Read only each of so many batches, from number ``turn`` on; return itself.
+
+        So several processes share the batches of a rank: these, in turns, give what one would
+        alone. ``state_dict`` is then a process's own.
+        """
+        self.close()
+        self._turn, self._turns = turn, turns
+        self._begin_at(self._seed, self._epoch, min(turn * self._size, len(self._slots)))
+        return self
 
     def _begin_at(self, seed: int, epoch: int, position: int) -> None:
         self._seed, self._epoch = seed, epoch
@@ -104,7 +118,8 @@ class Epoch:
 
     def __len__(self) -> int:
         left = len(self._slots) - self._begun
-        return left // self._size if self._options.drop_last else -(-left // self._size)
+        batches = left // self._size if self._options.drop_last else -(-left // self._size)
+        return -(-batches // self._turns)
 
     def __iter__(self) -> Epoch:
         return self
@@ -132,16 +147,18 @@ class Epoch:
             short = stop - self._next < self._size
             if self._next >= stop or (short and self._options.drop_last):
                 return
-            slots = self._share(self._next, stop)
-            self._pending.append(self._reader.begin(slots, stop, self._threads))
-            self._next = stop
+            share = self._share(self._next, stop)
+            moment = Moment(self._seed, self._epoch)
+            self._pending.append(self._reader.begin(share, moment, self._threads))
+            self._next = share.behind
 
-    def _share(self, start: int, stop: int) -> NDArray[np.int64]:
+    def _share(self, start: int, stop: int) -> Share:
         """Return this rank's equal part of a batch of all ranks; -1 where it is not full."""
         size = -(-(stop - start) // self._options.world)
         first = min(start + self._options.rank * size, stop)
         own = self._at(first, min(first + size, stop))
-        return np.concatenate([own, np.full(size - len(own), -1)])
+        behind = min(stop + (self._turns - 1) * self._size, len(self._slots))
+        return Share(np.concatenate([own, np.full(size - len(own), -1)]), first, behind)
 
     def _at(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the slots at some places, of a block that is found at once."""

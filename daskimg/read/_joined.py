@@ -137,6 +137,10 @@ class JoinedSharded:
         self.chunk = max(part.chunk for part in parts)
         self.unit = max(part.unit for part in parts)
 
+    def at_size(self, height: int, width: int) -> JoinedSharded:
+        """Return the arrays as they would be, were their pictures of another size."""
+        return JoinedSharded([part.at_size(height, width) for part in self.parts])
+
     def edges(self, kind: str) -> NDArray[np.int64]:
         """Return where chunks or shards begin, and where the last one ends."""
         starts = [

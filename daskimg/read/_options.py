@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from daskimg.augment import Augment
 from daskimg.errors import OptionError
 from daskimg.options import one_of, whole
 from daskimg.statistics import Layout, Mode
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    from daskimg.read._transformed import Transform
 
 Shuffle = Literal["full", "chunks", "shards"]
 Failed = Literal["drop", "keep", "raise"]
@@ -142,6 +145,17 @@ class Form:
     mode, mean, std
         How images are normalised. For ``mean-std`` the store's own mean and std are used if
         none are given; a store with splits has several, so there they must be.
+    one_hot
+        Hand labels of a class column over as (sample, class) float32: 1 for the class, or for
+        each of several, 0 for others; all 0 for none.
+    augment
+        What is changed in each sample, drawn anew each epoch by (seed, epoch, row, part).
+    transform
+        ``transform(sample, rng) -> sample``, called for each sample as it is stored and then
+        augmented, before it is normalised: a dict of ``image`` (height, width, channel),
+        ``label`` and the targets, in arrays that it may change, and a
+        ``numpy.random.Generator`` that belongs to this sample in this epoch. What it returns
+        has the same shapes and dtypes for all samples. It is called by several threads.
     reuse
         Fill the same arrays again: a batch is valid until the next one is asked for, be it of
         this epoch or of the next. Fresh memory costs as much again as copying into it.
@@ -156,6 +170,9 @@ class Form:
     mode: Mode = "mean-std"
     mean: Sequence[float] | NDArray[np.floating[Any]] | None = None
     std: Sequence[float] | NDArray[np.floating[Any]] | None = None
+    one_hot: bool = False
+    augment: Augment | None = None
+    transform: Transform | None = None
     reuse: bool = False
     allocate: Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]] = np.empty
 
@@ -168,6 +185,14 @@ class Form:
         if isinstance(self.targets, str):
             raise OptionError(
                 f"targets is a list of names, got {self.targets!r}; try [{self.targets!r}]"
+            )
+        if self.augment is not None and not isinstance(self.augment, Augment):
+            raise OptionError(
+                f"augment is an Augment, got {self.augment!r}; try daskimg.Augment(mirror=0.5)"
+            )
+        if self.transform is not None and not callable(self.transform):
+            raise OptionError(
+                f"transform is a function of (sample, rng), got {self.transform!r}; leave it out"
             )
         given = self.mean is not None or self.std is not None or self.mode != "mean-std"
         if given and not self.normalised:

@@ -95,6 +95,11 @@ class Samples:
             return slots
         return np.where(slots < 0, slots, np.searchsorted(self._chosen, slots))
 
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """(sample,) int64: the number of each sample's store, of several."""
+        return np.searchsorted(np.cumsum([len(s) for s in self._stores]), self.slots, "right")
+
     def __len__(self) -> int:
         return sum(map(len, self._stores)) if self._chosen is None else len(self._chosen)
 

@@ -78,11 +78,21 @@ def storage_option(function: Any) -> Any:
 
 
 def _use_storage(context: click.Context, _: click.Parameter, words: tuple[str, ...]) -> None:
-    if not words:
-        return
+    if words:
+        from daskimg import fetch
+
+        _use(context, storage=fetch.parse_storage(words))
+
+
+def _use_rate(context: click.Context, _: click.Parameter, rate: int | None) -> None:
+    if rate is not None:
+        _use(context, requests_per_second=rate)
+
+
+def _use(context: click.Context, **given: Any) -> None:
+    """Have options of requests hold for as long as a command runs."""
     from daskimg import fetch
 
-    given = {"storage": fetch.parse_storage(words)}
     context.with_resource(fetch.using(fetch.configured().changed(given)))
 
 
@@ -160,6 +170,10 @@ Exit status
 @click.option("--scheduler", metavar="ADDRESS|FILE", envvar="DASK_SCHEDULER_ADDRESS",
               help="A Dask scheduler; by default a local cluster is started.")  # fmt: skip
 @storage_option
+@click.option("--max-requests-per-second", type=click.IntRange(1), metavar="N",
+              expose_value=False, callback=_use_rate,
+              help="Of all workers together. By default what a new bucket bears: 4000 reads and "
+              "800 writes, twice as many every 20 minutes.")  # fmt: skip
 @click.option("--workers", type=int, metavar="N", help="Worker processes of the local cluster.")
 @click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
 @click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")

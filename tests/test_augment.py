@@ -266,9 +266,8 @@ def test_scaling_is_the_mean_that_its_formula_says(size):
     zero = np.zeros(1, np.int64)
     window = np.array([[3, 2, 20, 27]])
 
-    kernels.gather_scaled_windows(
-        image.reshape(-1), zero, zero, window, np.zeros(1, bool), 32, out
-    )
+    address = np.array([image.ctypes.data])
+    kernels.gather_scaled_windows(address, zero, window, np.zeros(1, bool), 24, 32, out)
 
     part = image[0, 3:23, 2:29].astype(float)
     wanted = _averaged(_averaged(part, size[0]).transpose(1, 0, 2), size[1]).transpose(1, 0, 2)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import KilledWorker, futures_of
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import (
@@ -86,6 +86,7 @@ class Course:
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
+        self._tally.traffic.add(fetch.traffic(reset=True))
         return Report.of(self._plan, outcome, self._tally, examples)
 
     def _build_shards(self) -> None:
@@ -172,6 +173,8 @@ class Course:
                     for item, found in results:
                         if isinstance(found, KilledWorker):
                             raise StoppedError(f"the commit of part {item} kills its worker")
-                        total.add(found)
+                        assembled, traffic = found
+                        total.add(assembled)
+                        self._tally.traffic.add(traffic)
         commit = store.commit_store(self._folder, brief, stored, total)
         store.tidy(self._folder, commit)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from distributed import Client, get_client
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
@@ -78,6 +78,7 @@ def build_store(
         Stopped by a fault, resumable: run again.
     """
     _check_types(plan, client, cluster)
+    fetch.traffic(reset=True)  # what was asked before is no part of the run
     standing = standing_of(plan.url, overwrite=plan.options.overwrite)
     step = standing.step(plan)
     damaged: list[str] = []
@@ -195,4 +196,5 @@ def _unchanged(plan: Plan, standing: Standing) -> Report:
     commit = standing.commit
     assert commit is not None
     tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
+    tally.traffic.add(fetch.traffic(reset=True))
     return Report.of(plan, "unchanged", tally)

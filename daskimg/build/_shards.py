@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from distributed import WorkerPlugin, get_worker
 from distributed.protocol.pickle import dumps
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.errors import DaskimgError
-from daskimg.fetch import open_folder
 from daskimg.task import Limits, Verdict, find_killers, read_shard_rows, run_task, try_some
 
 if TYPE_CHECKING:
@@ -98,18 +97,22 @@ def try_alone(span: ShardRows, run: str) -> list[Verdict]:
         return find_killers(read_shard_rows(span, brief), brief, limits, dumps)
 
 
-def assemble_samples(span: tuple[int, int, int], run: str) -> store.Assembled:
-    """Write a chunk of each small array."""
+def assemble_samples(
+    span: tuple[int, int, int], run: str
+) -> tuple[store.Assembled, fetch.Traffic]:
+    """Write a chunk of each small array; return what was written, and the traffic since."""
     with _named():
         brief = _BRIEFS[run]
-        return store.assemble_samples(open_folder(brief.url), brief, span)
+        found = store.assemble_samples(fetch.open_folder(brief.url), brief, span)
+        return found, fetch.traffic(reset=True)
 
 
-def assemble_rows(number: int, run: str) -> store.Assembled:
-    """Write a file of the rows table."""
+def assemble_rows(number: int, run: str) -> tuple[store.Assembled, fetch.Traffic]:
+    """Write a file of the rows table; return what was written, and the traffic since."""
     with _named():
         brief = _BRIEFS[run]
-        return store.assemble_rows(open_folder(brief.url), brief, number)
+        found = store.assemble_rows(fetch.open_folder(brief.url), brief, number)
+        return found, fetch.traffic(reset=True)
 
 
 def mapped(

@@ -23,7 +23,7 @@ from daskimg.fetch._options import (
     using,
 )
 from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
-from daskimg.fetch._retries import retries
+from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._sources import (
     begin_read,
@@ -34,13 +34,21 @@ from daskimg.fetch._sources import (
     under_extensions,
 )
 from daskimg.fetch._systems import Content, Listed, storage_options
+from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 
 __all__ = [
+    "KINDS",
+    "LIMITER",
+    "Answers",
     "Content",
     "Folder",
     "Found",
+    "Kind",
+    "Limiter",
     "Listed",
     "Options",
+    "Part",
+    "Traffic",
     "begin_read",
     "configure",
     "configured",
@@ -65,11 +73,11 @@ __all__ = [
     "read_ahead",
     "read_environment",
     "read_part",
-    "retries",
     "scrubbed",
     "shown",
     "storage_options",
     "take_back",
+    "traffic",
     "under_extensions",
     "using",
 ]

@@ -23,12 +23,14 @@ from daskimg.fetch._bodies import body_of, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._retries import Fault, retried, status_fault
 from daskimg.fetch._systems import BeyondError, Listed, Page, Plain, in_loop
+from daskimg.fetch._traffic import METER
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from daskimg.fetch._systems import Content
+    from daskimg.fetch._traffic import Kind
 
 _WRITER = "daskimg-writer"  # metadata of a created object: tells our own from another's
 _UNLIKE = re.compile(r"(crc32c|md5).*match", re.IGNORECASE | re.DOTALL)
@@ -70,7 +72,9 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
             return await self.exchange(method, url, headers=headers, query=query, **body)
 
         try:
-            return await retried(once, _told(path, args), self._location)
+            return await retried(
+                once, _told(path, args), _kind(method, url, query), self._location
+            )
         except FileNotFoundError:
             if method.upper() != "DELETE":
                 raise
@@ -100,6 +104,7 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
         )
         async with asyncio.timeout(patience(_size_of(body.get("data")))) as alarm, request as r:
             alarm.reschedule(None)  # what comes back has limits of its own
+            METER.moved(sent=_size_of(body.get("data")))
             if r.status >= 400:
                 _refuse(r.status, r.headers, await r.read(), url)
             return r.status, r.headers, r.request_info, await body_of(r, limit)
@@ -129,7 +134,7 @@ class Cloud(Plain):
             return bytes(answer[3])
 
         try:
-            return await retried(once, f"gs://{path}", self.system._location)
+            return await retried(once, f"gs://{path}", "read", self.system._location)
         except BeyondError:
             return b""
 
@@ -155,7 +160,7 @@ class Cloud(Plain):
             _check_upload(answer[3], len(content), metadata["crc32c"])
 
         try:
-            await retried(once, f"gs://{path}", self.system._location)
+            await retried(once, f"gs://{path}", "write", self.system._location)
         except FileExistsError:
             # A lost answer to our own write comes back as "exists": our mark is on it.
             found = await self.ask("get_object", path)
@@ -269,6 +274,17 @@ def _size_of(data: Any) -> int:
     if data is None:
         return 0
     return data.getbuffer().nbytes if isinstance(data, io.BytesIO) else len(data)
+
+
+def _kind(method: str, url: str, query: dict[str, Any]) -> Kind:
+    """Return what a request of gcsfs is."""
+    if method.upper() == "DELETE":
+        return "delete"
+    if method.upper() != "GET":
+        return "write"
+    if url.partition("?")[0].endswith("/o"):
+        return "list"
+    return "read" if "alt=media" in url or query.get("alt") == "media" else "meta"
 
 
 def _told(path: str, arguments: tuple[Any, ...]) -> str:

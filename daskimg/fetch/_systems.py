@@ -16,16 +16,23 @@ from daskimg.fetch._bodies import patience, refuse_large, timeouts
 from daskimg.fetch._options import configured, when_configured
 from daskimg.fetch._retries import retried, status_of
 from daskimg.fetch._shown import scrubbed, shown
+from daskimg.fetch._traffic import METER
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from concurrent.futures import Future
+
+    from daskimg.fetch._traffic import Kind
 
 Outcome = TypeVar("Outcome")
 Content = bytes | bytearray | memoryview
 
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
 _PACKAGES |= {"adl": "adlfs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_KINDS: dict[str, Kind] = {
+    "cat_file": "read", "pipe_file": "write", "rm": "delete",
+    "ls": "list", "find": "list", "glob": "list",
+}  # fmt: skip
 _WEB = ("http", "https")
 _CLOUD = ("gs", "gcs")
 
@@ -138,6 +145,7 @@ class Plain:
             content = bytes(await self.ask("cat_file", path, start, stop))
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
+        METER.moved(received=len(content))
         if limit is not None:
             refuse_large(len(content), limit)
         return content
@@ -147,6 +155,7 @@ class Plain:
         mode = {"mode": "create"} if create else {}
         try:
             await self.ask("pipe_file", path, bytes(content), **mode)
+            METER.moved(sent=len(content))
         except FileExistsError:
             # A lost answer to our own write comes back as "exists": equal bytes are ours.
             if await self.read(path, None, None, None) != content:
@@ -181,7 +190,7 @@ class Plain:
                     raise BeyondError from None
                 raise
 
-        return await retried(once, self.address(arguments[0]))
+        return await retried(once, self.address(arguments[0]), _KINDS.get(name, "meta"))
 
     async def remove(self, path: str) -> None:
         """Delete an object, or all that is below a prefix."""

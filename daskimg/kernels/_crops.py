@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from daskimg.kernels._memory import bytes_at
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 @njit(nogil=True)
 def gather_nearest(
-    memory: NDArray[np.uint8],
-    starts: NDArray[np.int64],
+    addresses: NDArray[np.int64],
     lines: NDArray[np.int64],
     windows: NDArray[np.int64],
     mirrored: NDArray[np.bool_],
-    width: int,
+    tall: int,
+    wide: int,
     out: NDArray[np.uint8],
 ) -> None:
     """Write windows of samples by nearest neighbour: whole pixels, of any number of bytes.
@@ -32,31 +34,30 @@ def gather_nearest(
 
     Parameters
     ----------
-    memory : (byte,) uint8
-        May be read-only.
-    starts, lines : (sample,) int64
+    addresses, lines : (sample,) int64
         Where a sample's (height, width, pixel) bytes begin; its line of ``out``.
     windows : (sample, 4) int64
     mirrored : (sample,) bool
-    width
+    tall, wide
         Of a whole sample in memory, in pixels.
     out : (line, height, width, byte) uint8
         Lines named are overwritten; the last axis is the bytes of a pixel.
     """
-    _, tall, wide, pixel = out.shape
-    across = np.empty(wide, np.int64)
-    for sample in range(starts.size):
-        top, left, height, length = windows[sample]
-        for x in range(wide):
-            place = (2 * x + 1) * length // (2 * wide)
-            across[wide - 1 - x if mirrored[sample] else x] = place * pixel
-        for y in range(tall):
-            line = top + (2 * y + 1) * height // (2 * tall)
-            first = starts[sample] + (line * width + left) * pixel
-            values = memory[first : first + length * pixel]
+    _, rows, columns, pixel = out.shape
+    across = np.empty(columns, np.int64)
+    for sample in range(addresses.size):
+        whole = bytes_at(addresses[sample], tall * wide * pixel)
+        top, left, height, width = windows[sample]
+        for x in range(columns):
+            column = (2 * x + 1) * width // (2 * columns)
+            across[columns - 1 - x if mirrored[sample] else x] = column * pixel
+        for y in range(rows):
+            line = top + (2 * y + 1) * height // (2 * rows)
+            first = (line * wide + left) * pixel
+            values = whole[first : first + width * pixel]
             place = out[lines[sample], y].reshape(-1)
-            if length == wide and not mirrored[sample]:
-                for i in range(wide * pixel):
+            if width == columns and not mirrored[sample]:
+                for i in range(place.size):
                     place[i] = values[i]
             elif pixel == 3:
                 _pick_three(values, across, place)
@@ -85,12 +86,12 @@ def _pick_many(
 
 @njit(nogil=True)
 def gather_scaled_windows(
-    memory: NDArray[np.uint8],
-    starts: NDArray[np.int64],
+    addresses: NDArray[np.int64],
     lines: NDArray[np.int64],
     windows: NDArray[np.int64],
     mirrored: NDArray[np.bool_],
-    width: int,
+    tall: int,
+    wide: int,
     out: NDArray[np.uint8],
 ) -> None:
     """Write windows of 8-bit samples by linear interpolation, wider where they shrink.
@@ -102,36 +103,34 @@ def gather_scaled_windows(
 
     Parameters
     ----------
-    memory : (byte,) uint8
-        May be read-only.
-    starts, lines : (sample,) int64
+    addresses, lines : (sample,) int64
         Where a sample's (height, width, channel) levels begin; its line of ``out``.
     windows : (sample, 4) int64
     mirrored : (sample,) bool
-    width
+    tall, wide
         Of a whole sample in memory, in pixels.
     out : (line, height, width, channel) uint8
         Lines named are overwritten.
     """
-    _, tall, wide, channels = out.shape
-    for sample in range(starts.size):
-        top, left, height, length = windows[sample]
-        firsts, weights = _weights(height, tall)
-        columns, shares = _weights(length, wide)
-        mixed = np.empty(length * channels, np.float32)
-        begin = starts[sample] + left * channels
-        for y in range(tall):
+    _, rows, columns, channels = out.shape
+    for sample in range(addresses.size):
+        whole = bytes_at(addresses[sample], tall * wide * channels)
+        top, left, height, width = windows[sample]
+        lowest, weights = _weights(height, rows)
+        firsts, shares = _weights(width, columns)
+        mixed = np.empty(width * channels, np.float32)
+        for y in range(rows):
             mixed[:] = np.float32(0)
             for tap in range(weights.shape[1]):
                 weight = weights[y, tap]
                 if weight > 0:
-                    first = begin + (top + firsts[y] + tap) * width * channels
-                    _add(memory[first : first + mixed.size], weight, mixed)
+                    first = ((top + lowest[y] + tap) * wide + left) * channels
+                    _add(whole[first : first + mixed.size], weight, mixed)
             place = out[lines[sample], y].reshape(-1)
             if channels == 3:
-                _mix_three(mixed, columns, shares, mirrored[sample], place)
+                _mix_three(mixed, firsts, shares, mirrored[sample], place)
             else:
-                _mix_many(mixed, columns, shares, mirrored[sample], channels, place)
+                _mix_many(mixed, firsts, shares, mirrored[sample], channels, place)
 
 
 @njit(nogil=True)

@@ -10,12 +10,12 @@ import numpy as np
 from daskimg.read._sources import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from daskimg.augment import Moves
-    from daskimg.read._sources import Memory, Source
+    from daskimg.read._sources import Looked, Memory, Source
 
 _BLOCK = 1 << 20  # bytes made at once: they stay in the second cache until they are written
 
@@ -38,21 +38,25 @@ class Cut:
         self._source, self._moves, self._mixed = source, moves, mixed
         stored: Any = source.sharded
         self.sharded = stored.at_size(*moves.size)
-        self._width = stored.shape[2]
+        self._stored = stored.shape[1:3]
         self._pixel = stored.shape[3] * stored.dtype.itemsize
+
+    @property
+    def pooled(self) -> Sequence[Looked]:
+        """What is read ahead is what it is made of."""
+        return self._source.pooled
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield samples as they are made, some at a time, in memory that is used again."""
         size = self.sharded.sample_bytes
         block = np.empty((max(1, _BLOCK // size), *self._moves.size, self._pixel), np.uint8)
+        start = block.ctypes.data
         for run in self._source.runs(slots, lines):
-            for start in range(0, len(run.lines), len(block)):
-                wanted = run.lines[start : start + len(block)]
+            for first in range(0, len(run.lines), len(block)):
+                addresses, wanted = (each[first : first + len(block)] for each in run)
                 places = np.arange(len(wanted))
-                self._make(
-                    Run(run.memory, run.starts[start : start + len(block)], places), wanted, block
-                )
-                yield Run(block.reshape(-1), places * size, wanted)
+                self._make(Run(addresses, places), wanted, block)
+                yield Run(start + places * size, wanted)
 
     def into(self, slots: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Make samples in their lines of ``out``: (line, height, width, channel)."""
@@ -70,7 +74,8 @@ class Cut:
             if self._mixed and self._scales(lines)
             else kernels.gather_nearest
         )
-        gather(*run, moves.windows[lines], moves.mirrored[lines], self._width, out)
+        tall, wide = self._stored
+        gather(*run, moves.windows[lines], moves.mirrored[lines], tall, wide, out)
         if self._mixed and moves.colours is not None:
             pixels = math.prod(moves.size)
             images = out.reshape(len(out), pixels, self._pixel)

@@ -14,6 +14,7 @@ import numpy as np
 from daskimg.augment import Moment
 from daskimg.errors import OptionError
 from daskimg.options import whole
+from daskimg.read._ahead import stop
 from daskimg.read._joined import JoinedSharded
 from daskimg.read._order import ORDER, Drawn, InOrder, Shuffled, Windowed
 from daskimg.read._reader import Reader
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from daskimg.read._sources import AnyArrays
     from daskimg.store import Sharded
 
+_STEPS = 64  # batches looked further at once
 _BLOCK = 1 << 16  # places of the order found at once: 0.1 us each, and 100 us a call
 
 
@@ -77,20 +79,22 @@ class Epoch:
         self._nature = _nature(samples, self._slots, self._kind, unit * self._window)
         if self._weights is not None:
             self._nature["weights"] = _digest(self._weights, "<f8")
+        self._turns = 1
+        self._coming: deque[Share] = deque()
         self._pending: deque[Pending] = deque()
         self._threads: ThreadPoolExecutor | None = None
-        self._turn, self._turns = 0, 1
         self._begin_at(options.seed, options.epoch, 0)
 
-    def every(self, turns: int, turn: int) -> Epoch:
+    def every(self, turns: int, turn: int, *, anew: bool = True) -> Epoch:
         """Read only each of so many batches, from number ``turn`` on; return itself.
 
         So several processes share the batches of a rank: these, in turns, give what one would
-        alone. ``state_dict`` is then a process's own.
+        alone. ``state_dict`` is then a process's own: where it goes on, if not ``anew``.
         """
         self.close()
-        self._turn, self._turns = turn, turns
-        self._begin_at(self._seed, self._epoch, min(turn * self._size, len(self._slots)))
+        self._turns = turns
+        first = min(turn * self._size, len(self._slots)) if anew else self._position
+        self._begin_at(self._seed, self._epoch, first)
         return self
 
     def _begin_at(self, seed: int, epoch: int, position: int) -> None:
@@ -134,6 +138,7 @@ class Epoch:
             self.close()  # the place stays: asked again, it does the same again
             raise
         self._position = self._pending.popleft().behind
+        self._reader.horizon.over()
         return batch
 
     def _make_ready(self) -> None:
@@ -141,16 +146,27 @@ class Epoch:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._options.workers, "daskimg-read")
             # Threads of an epoch that is let go half-way end when what they do is done.
-            self._end = weakref.finalize(self, _stop, self._threads)
-        while len(self._pending) <= self._reader.ahead:
-            stop = min(self._next + self._size, len(self._slots))
-            short = stop - self._next < self._size
-            if self._next >= stop or (short and self._options.drop_last):
-                return
-            share = self._share(self._next, stop)
-            moment = Moment(self._seed, self._epoch)
+            self._end = weakref.finalize(self, stop, self._threads)
+        horizon = self._reader.horizon
+        for _ in range(_STEPS):  # the first batch need not wait until all is known
+            if not horizon.looks_further or not self._draw():
+                break
+        horizon.go_on()
+        while len(self._pending) <= self._reader.ahead and (self._coming or self._draw()):
+            share, moment = self._coming.popleft(), Moment(self._seed, self._epoch)
             self._pending.append(self._reader.begin(share, moment, self._threads))
-            self._next = share.behind
+
+    def _draw(self) -> bool:
+        """Find the slots of one more batch to come, unless there is none."""
+        stop = min(self._next + self._size, len(self._slots))
+        short = stop - self._next < self._size
+        if self._next >= stop or (short and self._options.drop_last):
+            return False
+        share = self._share(self._next, stop)
+        self._reader.horizon.announce(share.slots)
+        self._coming.append(share)
+        self._next = share.behind
+        return True
 
     def _share(self, start: int, stop: int) -> Share:
         """Return this rank's equal part of a batch of all ranks; -1 where it is not full."""
@@ -209,9 +225,11 @@ class Epoch:
 
     def close(self) -> None:
         """Stop the threads, and forget what they made ready; reading on starts them again."""
+        self._reader.horizon.close()
         for pending in self._pending:
             pending.drop()
         self._pending.clear()
+        self._coming.clear()
         self._reader.release()
         self._next = self._position
         if self._threads is not None:
@@ -228,10 +246,6 @@ class Epoch:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _stop(threads: ThreadPoolExecutor) -> None:
-    threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _refuse_unequal(batch_size: int, world: int) -> None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from daskimg.read._sources import Pool, Ring, Run, Source
+    from daskimg.read._options import Effort
+    from daskimg.read._pool import Pool, Wish
+    from daskimg.read._sources import Looked, Ring, Run, Source
     from daskimg.read._stored import Stored
     from daskimg.store import Sharded
 
@@ -157,6 +159,16 @@ class JoinedSource:
         self.sharded = sharded
         self._sources = sources
 
+    @property
+    def pooled(self) -> list[Looked]:
+        """Those of them that are read through a pool."""
+        begins = self.sharded.begins.tolist()
+        return [
+            _Part(each, begins[i], begins[i + 1])
+            for i, source in enumerate(self._sources)
+            for each in source.pooled
+        ]
+
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie; the slots rise."""
         cuts = np.searchsorted(slots, self.sharded.begins)
@@ -164,6 +176,19 @@ class JoinedSource:
             part = slice(cuts[i], cuts[i + 1])
             if cuts[i] < cuts[i + 1]:
                 yield from source.runs(slots[part] - self.sharded.begins[i], lines[part])
+
+
+class _Part:
+    """What is asked ahead of one of several arrays, by the slots of all."""
+
+    def __init__(self, own: Looked, begin: int, stop: int) -> None:
+        self._own, self._begin, self._stop = own, begin, stop
+        self.sharded, self.pool, self.is_as_read = own.sharded, own.pool, own.is_as_read
+
+    def wishes(self, slots: NDArray[np.int64]) -> list[Wish]:
+        """Return the pieces that some slots need; of those of other arrays, none."""
+        own = (slots >= self._begin) & (slots < self._stop)
+        return self._own.wishes(slots[own] - self._begin)
 
 
 class JoinedArrays:
@@ -188,7 +213,7 @@ class JoinedArrays:
         """Keep memory for the next epoch."""
         self._kept = kind, ring
 
-    def source(self, sharded: JoinedSharded, pool: Pool, *, check: bool) -> JoinedSource:
+    def source(self, sharded: JoinedSharded, pool: Pool, effort: Effort) -> JoinedSource:
         """Return an array's samples: of each store mapped where they can be."""
         pairs = zip(self._each, sharded.parts, strict=True)
-        return JoinedSource(sharded, [a.source(p, pool, check=check) for a, p in pairs])
+        return JoinedSource(sharded, [own.source(part, pool, effort) for own, part in pairs])

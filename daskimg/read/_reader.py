@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskimg.errors import OptionError
+from daskimg.read._ahead import Ahead
 from daskimg.read._staged import steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
 
     from daskimg.augment import Moment
     from daskimg.read._batch import Batch
-    from daskimg.read._joined import JoinedSharded
-    from daskimg.read._options import ReadOptions
+    from daskimg.read._options import Form, ReadOptions
+    from daskimg.read._pool import Pool
     from daskimg.read._samples import Samples
-    from daskimg.read._sources import AnyArrays, Pool, Ring
+    from daskimg.read._sources import AnyArrays, Looked, Ring
     from daskimg.read._staged import Share
     from daskimg.read._transformed import Field
     from daskimg.store import Sharded
@@ -72,6 +73,8 @@ class Reader:
     ----------
     ahead
         Batches that may be filled before they are asked for.
+    horizon
+        To be told of the batches to come.
 
     Raises
     ------
@@ -84,30 +87,43 @@ class Reader:
     ) -> None:
         self._steps = steps_of(samples, arrays, options)
         self._options, self._lines = options, lines
-        self.ahead = self._divide(
-            _pooled_bytes(self._steps.large, _span(window, options, lines), options.workers)
-        )
         self._arrays = arrays
-        self._ring_kind = (lines, options.allocate, tuple(self._steps.fields.items()))
+        pooled = self._steps.pooled
+        self.ahead, connections = self._divide(pooled, _span(window, options, lines))
+        self.horizon = Ahead(pooled, connections)
+        self._ring_kind = lines, options.allocate, tuple(self._steps.fields.items())
         self._ring: Ring = deque()
-
-    def _divide(self, pooled: int) -> int:
-        """Give the budget to decoded chunks and to batches; return how many of these ahead."""
-        batch = self._lines * sum(map(_bytes_of, self._steps.fields.values()))
-        budget = self._options.budget
-        ahead = min(self._options.prefetch, (budget - pooled) // max(1, batch) - 1)
-        if ahead < 0:
-            raise OptionError(
-                f"budget must hold a batch of {batch:,} bytes and decoded chunks of {pooled:,}, "
-                f"got {budget:,}; try {pooled + 3 * batch}, a smaller batch_size or window_bytes"
-            )
-        self._steps.pool.capacity = budget - (ahead + 1) * batch
-        return ahead
 
     @property
     def pool(self) -> Pool:
         """What is held of decoded chunks."""
         return self._steps.pool
+
+    def _divide(self, pooled: Sequence[Looked], span: int) -> tuple[int, int]:
+        """Give the budget to decoded chunks, batches and connections.
+
+        Returns
+        -------
+        batches ahead, connections
+            As many as are wished, or as there is room for.
+        """
+        options = self._options
+        batch = self._lines * sum(map(_bytes_of, self._steps.fields.values()))
+        own = [each.sharded for each in pooled if each.pool is self.pool]
+        held, transfer = _pooled_bytes(own, span, options.workers), _transfer_bytes(pooled)
+        room = options.budget - held - transfer
+        ahead = min(options.prefetch, room // max(1, batch) - 1)
+        if ahead < 0:
+            needed = held + transfer
+            raise OptionError(
+                f"budget must hold a batch of {batch:,} bytes and decoded chunks of {needed:,}, "
+                f"got {options.budget:,}; try {needed + 3 * batch}, a smaller batch_size or "
+                "window_bytes"
+            )
+        room -= (ahead + 1) * batch
+        connections = min(options.connections, 1 + room // max(1, transfer))
+        self.pool.capacity = options.budget - (ahead + 1) * batch - connections * transfer
+        return ahead, connections
 
     def begin(self, share: Share, moment: Moment, threads: Executor) -> Pending:
         """Let threads fill a batch."""
@@ -116,9 +132,8 @@ class Reader:
             array[share.slots < 0] = 0
         batch, work = self._steps.begin(share, moment, arrays)
         parts = np.array_split(share.lines, self._options.workers)
-        return Pending(
-            batch, [threads.submit(work, part) for part in parts if len(part)], share.behind
-        )
+        tasks = [threads.submit(work, part) for part in parts if len(part)]
+        return Pending(batch, tasks, share.behind)
 
     def release(self) -> None:
         """Keep reused memory for the next epoch; nothing is written into it any more."""
@@ -139,23 +154,54 @@ class Reader:
         return {name: array[:lines] for name, array in self._ring[-1].items()}
 
     def _allocated(self, lines: int) -> dict[str, NDArray[Any]]:
-        allocate = self._options.allocate
-        forms = self._steps.fields.items()
-        return {name: allocate((lines, *shape), dtype) for name, (shape, dtype) in forms}
+        return allocated(self._options, self._steps.fields, lines)
 
 
-def _pooled_bytes(arrays: Iterable[Sharded | JoinedSharded], span: int, threads: int) -> int:
+def allocated(form: Form, fields: Mapping[str, Field], lines: int) -> dict[str, NDArray[Any]]:
+    """Return memory for a batch of so many lines."""
+    return {
+        name: _allocated(form, (lines, *field.shape), field.dtype)
+        for name, field in fields.items()
+    }
+
+
+def _allocated(form: Form, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return memory of the caller's kind, or refuse what could not be written into."""
+    array = form.allocate(shape, dtype)
+    if array.shape != shape or array.dtype != dtype or not array.flags.carray:
+        raise OptionError(
+            f"allocate must return a C-contiguous, writable array of shape {shape} and dtype "
+            f"{dtype}, got shape {array.shape} and dtype {array.dtype}; try numpy.empty"
+        )
+    return array
+
+
+def _pooled_bytes(arrays: Iterable[Sharded], span: int, threads: int) -> int:
     """Return what decoded chunks must have: those of a span, and a piece for each thread.
 
     Without windows, which have no span, two for each.
     """
     total = 0
     for each in arrays:
-        if not each.mappable:
-            samples = span + threads * each.unit * (1 if span else 2)
-            most = -(-each.shape[0] // each.unit) * each.unit  # all there are
-            total += min(samples, most) * each.sample_bytes
+        samples = span + threads * each.unit * (1 if span else 2)
+        most = -(-each.shape[0] // each.unit) * each.unit  # all there are
+        total += min(samples, most) * each.sample_bytes
     return total
+
+
+def _transfer_bytes(pooled: Iterable[Looked]) -> int:
+    """Return what a shard on its way takes beside its piece: it arrives in parts, to be joined.
+
+    The joined one is the piece itself, unless it is compressed or kept in a file.
+    """
+    return max(
+        (
+            max(size for size, _ in each.sharded.stamps) * (1 if each.is_as_read else 2)
+            for each in pooled
+            if not each.sharded.local
+        ),
+        default=0,
+    )
 
 
 def _span(window: int, options: ReadOptions, lines: int) -> int:

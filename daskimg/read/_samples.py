@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,10 @@ import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError
-from daskimg.read._epoch import Epoch
-from daskimg.read._exports import as_dask, as_xarray
 from daskimg.read._joined import JoinedArrays, joined_attributes, joined_table
 from daskimg.read._lazy import Lazy
-from daskimg.read._options import ReadOptions, Selection
+from daskimg.read._options import Selection
+from daskimg.read._outlets import Outlets
 from daskimg.read._slots import chosen_slots
 from daskimg.read._stored import Stored
 
@@ -24,11 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from daskimg.export import Export, ExportOptions
     from daskimg.read._columns import Column
 
 
-class Samples:
+class Samples(Outlets):
     """A finished store as a sequence of (image, label) pairs in table order.
 
     Every slot is there, also those of pictures that failed: zeros, with ``status`` 2. A slot
@@ -337,73 +334,6 @@ class Samples:
                 "a row is of one store, and these are several; open one by open_store(url)"
             )
         return self._stores[0].joined(row, fill)
-
-    def batches(
-        self,
-        batch_size: int,
-        options: ReadOptions | None = None,
-        *,
-        state: Mapping[str, Any] | None = None,
-        **settings: Any,
-    ) -> Epoch:
-        """Return the batches of one epoch: an iterator that can be left and taken up.
-
-        In table order and without the samples that failed, unless told otherwise.
-
-        Parameters
-        ----------
-        batch_size
-            Samples a batch, of all ranks together: a multiple of their number. So the batches
-            are the same for any number of ranks, each of which reads its equal part.
-        options
-            How to read.
-        state
-            Of ``Epoch.state_dict``: go on there, by its seed and epoch.
-        **settings
-            Fields of ``ReadOptions``; those of ``options`` give way to them.
-
-        Raises
-        ------
-        OptionError
-            If a setting is out of range, or does not fit the store.
-        StoreError
-            When it is met: if a shard is missing or a chunk is damaged.
-
-        Examples
-        --------
-        >>> samples = open_store("out.zarr")                                # doctest: +SKIP
-        >>> for batch in samples.batches(256, shuffle=True, seed=1, epoch=3, dtype="float32"):
-        ...     step(batch.image, batch.label)                              # doctest: +SKIP
-        """
-        known = [each.name for each in fields(ReadOptions)]
-        for name in settings:
-            if name not in known:
-                raise OptionError(f"there is no option {name!r}; there are {', '.join(known)}")
-        epoch = Epoch(
-            self, self._arrays, batch_size, replace(options or ReadOptions(), **settings)
-        )
-        if state is not None:
-            epoch.load_state_dict(state)
-        return epoch
-
-    def export(self, url: str, options: ExportOptions | None = None, **settings: Any) -> Export:
-        """Write the samples as files of another format; see ``daskimg.export_samples``.
-
-        Examples
-        --------
-        >>> samples.export("tars", format="webdataset", encoding="jpeg")    # doctest: +SKIP
-        """
-        from daskimg.export import export_samples  # here: encoding needs Pillow, reading does not
-
-        return export_samples(self, url, options, **settings)
-
-    def to_dask(self) -> Any:
-        """Return the images as a Dask array, a block a shard; needs Dask."""
-        return as_dask(self._stores, self._chosen)
-
-    def to_xarray(self) -> Any:
-        """Return the store as an ``xarray.Dataset``, opened lazily; needs xarray."""
-        return as_xarray(self._stores, self._chosen, self._columns)
 
 
 _BATCH = 256

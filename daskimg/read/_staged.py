@@ -12,7 +12,7 @@ from daskimg.augment import Moment, Who
 from daskimg.errors import OptionError
 from daskimg.read._batch import Batch
 from daskimg.read._changes import Changes
-from daskimg.read._sources import Pool
+from daskimg.read._pool import Pool
 from daskimg.read._transformed import Field, Transformed
 from daskimg.read._writers import Copied, Norm, Normalised, Turned
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from daskimg.read._options import Form, ReadOptions
     from daskimg.read._samples import Samples
-    from daskimg.read._sources import AnyArrays, Source
+    from daskimg.read._sources import AnyArrays, Looked, Source
     from daskimg.read._writers import Writer
     from daskimg.statistics import Floating
 
@@ -65,14 +65,14 @@ class Steps(Protocol):
     ----------
     fields
         What the arrays of a batch are that are given to ``begin``; what is small is made anew.
-    large
-        The sharded arrays that are read.
+    pooled
+        The arrays that are read through a pool.
     pool
         What is held of decoded chunks.
     """
 
     fields: dict[str, Field]
-    large: tuple[Any, ...]
+    pooled: tuple[Looked, ...]
     pool: Pool
 
     def begin(self, share: Share, moment: Moment, arrays: Named) -> tuple[Batch, Work]:
@@ -122,14 +122,15 @@ class Given:
     def _open(self, arrays: AnyArrays, names: list[str]) -> dict[str, Writer]:
         """Return what writes the arrays that are sharded and do not move as points do."""
         kinds = {} if self._changes is None else self._changes.kinds
-        self.pool, self.large = Pool(0), tuple[Any, ...]()
+        self.pool = Pool(0)
+        self.pooled: tuple[Looked, ...] = ()
         writers = {}
         for name in (_IMAGE, *names):
             each = self._samples.sharded(name)
             if each is not None and kinds.get(name) not in ("points", "joints"):
-                source = arrays.source(each, self.pool, check=self._options.check == "first")
+                source = arrays.source(each, self.pool, self._options)
                 writers[name] = _writer(self._samples, name, source, self._options)
-                self.large = (*self.large, each)
+                self.pooled = (*self.pooled, *source.pooled)
         return writers
 
     def _formed(self) -> dict[str, Field]:
@@ -204,7 +205,7 @@ class Applied:
     def __init__(self, given: Given, samples: Samples, options: ReadOptions) -> None:
         assert options.transform is not None
         self._given = given
-        self.large, self.pool = given.large, given.pool
+        self.pooled, self.pool = given.pooled, given.pool
         norm = _norm(samples, options) if options.normalised else None
         self._function = Transformed(
             options.transform, samples.url, norm, planar=options.layout == "chw"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from daskimg.contract import check_transform
     from daskimg.decode import Picture
     from daskimg.errors import (
+        AccessError,
         DaskimgError,
         ManifestError,
         OptionError,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from daskimg.noise import gaussian_noise
     from daskimg.options import DecodeOptions, RunOptions, StoreOptions
     from daskimg.plan import Plan, plan_store
-    from daskimg.preview import Preview, preview_row
+    from daskimg.preview import Comparison, Preview, preview_row, preview_rows
     from daskimg.read import (
         Batch,
         Epoch,
@@ -95,6 +96,7 @@ _ROOMS = {
     "contract": ("check_transform",),
     "decode": ("Picture",),
     "errors": (
+        "AccessError",
         "DaskimgError",
         "ManifestError",
         "OptionError",
@@ -111,7 +113,7 @@ _ROOMS = {
     "noise": ("gaussian_noise",),
     "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
     "plan": ("Plan", "plan_store"),
-    "preview": ("Preview", "preview_row"),
+    "preview": ("Comparison", "Preview", "preview_row", "preview_rows"),
     "read": (
         "Batch",
         "Epoch",
@@ -161,12 +163,14 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "AccessError",
     "Augment",
     "Autocontrast",
     "Batch",
     "CenterCrop",
     "Choose",
     "ClusterOptions",
+    "Comparison",
     "Concatenate",
     "DaskimgError",
     "DecodeOptions",
@@ -229,6 +233,7 @@ __all__ = [
     "open_stores",
     "plan_store",
     "preview_row",
+    "preview_rows",
     "read_manifest",
     "recipes",
     "shuffle_score",

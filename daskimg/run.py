@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from daskimg.errors import (
+    AccessError,
     DaskimgError,
     StoppedError,
     TransformError,
@@ -288,7 +289,7 @@ class _Command:
         return ClusterOptions(**{name: given[name] for name in names})
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
-        from daskimg.build import build_store
+        from daskimg.build import build_store, page_of
 
         with _watcher(self._loud, plan.samples) as watcher:
 
@@ -297,6 +298,9 @@ class _Command:
                     if name == "note":
                         self._say(f"note: {text}")
                 self._say(f"dashboard: {client.dashboard_link}")
+                page = page_of(client)
+                if page:
+                    self._say(f"this run:  {page}")
                 watcher.start()
 
             def count(tally: Tally) -> None:
@@ -354,7 +358,8 @@ class _Command:
 def exit_of(error: DaskimgError) -> int:
     """Return 3 for what another try may get over, 2 for what it will not."""
     resumable = isinstance(error, StoppedError | TransportError | TransformError)
-    return STOPPED if resumable else REFUSED
+    refused = isinstance(error, AccessError)
+    return STOPPED if resumable and not refused else REFUSED
 
 
 def _reading(loud: bool) -> AbstractContextManager[Reading | None]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from daskimg.read._samples import Samples
     from daskimg.read._sources import AnyArrays
     from daskimg.read._stored import Stored
+    from daskimg.sheets import Sheet
 
 
 class Outlets:
@@ -150,6 +151,29 @@ class Outlets:
     def to_tf(self, batch_size: int, **settings: Any) -> Any:
         """Return an epoch as a ``tf.data.Dataset`` of dicts; needs tensorflow."""
         return _adapter("tensorflow").tensorflow_batches(self, batch_size, settings)
+
+    def show(self, samples: int | Sequence[int] = 24) -> Sheet:
+        """Return pictures of some samples, which a notebook draws and ``save`` writes as PNG.
+
+        Masks and joints are drawn over them, heatmaps beside them; what failed is grey.
+
+        Parameters
+        ----------
+        samples
+            How many, spread over all; or which.
+
+        Examples
+        --------
+        >>> samples.show(12).save("samples.png")                            # doctest: +SKIP
+        """
+        from daskimg.read._display import sheet_of  # here: drawing needs Pillow, reading does not
+
+        return sheet_of(self._own, samples)
+
+    def _repr_html_(self) -> str:
+        from daskimg.read._display import page_of
+
+        return page_of(self._own)
 
     def export(self, url: str, options: ExportOptions | None = None, **settings: Any) -> Export:
         """Write the samples as files of another format; see ``daskimg.export_samples``.

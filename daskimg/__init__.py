@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from daskimg.noise import gaussian_noise
     from daskimg.options import DecodeOptions, RunOptions, StoreOptions
     from daskimg.plan import Plan, plan_store
-    from daskimg.preview import Preview, preview_row
+    from daskimg.preview import Comparison, Preview, preview_row, preview_rows
     from daskimg.read import (
         Batch,
         Epoch,
@@ -111,7 +111,7 @@ _ROOMS = {
     "noise": ("gaussian_noise",),
     "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
     "plan": ("Plan", "plan_store"),
-    "preview": ("Preview", "preview_row"),
+    "preview": ("Comparison", "Preview", "preview_row", "preview_rows"),
     "read": (
         "Batch",
         "Epoch",
@@ -167,6 +167,7 @@ __all__ = [
     "CenterCrop",
     "Choose",
     "ClusterOptions",
+    "Comparison",
     "Concatenate",
     "DaskimgError",
     "DecodeOptions",
@@ -228,6 +229,7 @@ __all__ = [
     "open_store",
     "plan_store",
     "preview_row",
+    "preview_rows",
     "read_manifest",
     "recipes",
     "shuffle_score",

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from daskimg import markup
 from daskimg.fetch import KINDS, Traffic
 from daskimg.timeline import STAGES, Span, Timeline
 from daskimg.words import counted, named
@@ -289,3 +290,15 @@ class Report:
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        head, *lines = self.lines()
+        reasons = {f"  {count:,} {reason}" for reason, count in self.reasons.items()}
+        words = [line.strip() for line in lines if line not in reasons and line[:4] != "    "]
+        parts = list(map(markup.paragraph, words))
+        if self.reasons:
+            parts.append(markup.bars(self.reasons, "failed samples by reason", "more reasons"))
+        if self.examples:
+            lines_of = ((str(e.row), e.path, e.reason, e.message) for e in self.examples)
+            parts.append(markup.table(("row", "path", "reason", "message"), lines_of, "examples"))
+        return markup.block(head, *parts)

@@ -94,6 +94,12 @@ class Epoch:
         """(sample,) int64: the slots of the whole epoch, of all ranks, as they follow."""
         return self._order.slots(0, len(self._slots))
 
+    def __repr__(self) -> str:
+        return (
+            f"Epoch(seed {self._seed}, epoch {self._epoch}): {self._position:,} of "
+            f"{len(self._slots):,} samples read, {self._size:,} a batch, order {self._kind!r}"
+        )
+
     def __len__(self) -> int:
         left = len(self._slots) - self._begun
         return left // self._size if self._options.drop_last else -(-left // self._size)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         splits_of,
     )
     from daskimg.recipe import Recipe
+    from daskimg.report import write_report
     from daskimg.statistics import normalize
     from daskimg.targets import Keypoints, MaskFile
     from daskimg.tiles import join_tiles
@@ -126,6 +127,7 @@ _ROOMS = {
         "splits_of",
     ),
     "recipe": ("Recipe",),
+    "report": ("write_report",),
     "statistics": ("normalize",),
     "targets": ("Keypoints", "MaskFile"),
     "tiles": ("join_tiles",),
@@ -239,6 +241,7 @@ __all__ = [
     "shuffle_score",
     "splits_of",
     "verify_store",
+    "write_report",
 ]
 
 

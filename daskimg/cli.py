@@ -133,6 +133,22 @@ def show(store: str) -> int:
     return 0
 
 
+@group.command("report")
+@click.argument("store")
+@click.argument("page", metavar="OUT.html")
+@click.option("--private", is_flag=True, help="Leave out pictures, paths and addresses.")
+def report(store: str, page: str, private: bool) -> int:
+    """Write a page about a store: failures, classes, sources, samples, duplicates.
+
+    OUT.html is one file that needs no network. When tasks ran, only the run itself knows:
+    --report of daskimg run.
+    """
+    from daskimg.report import write_report
+
+    write_report(store, page, private=private)
+    return COMMITTED
+
+
 @group.command("verify")
 @click.argument("store")
 @click.option("--rows", default=0, metavar="K", help="Make K random samples again and compare.")

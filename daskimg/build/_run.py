@@ -13,6 +13,7 @@ from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
 from daskimg.build._live import Live, in_notebook
+from daskimg.build._performance import recorded
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
@@ -93,7 +94,8 @@ def build_store(
         check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
-        crew = Crew(client, Patience(), on_note or _LOG.warning)
+        note = on_note or _LOG.warning
+        crew = Crew(client, Patience(), note)
         crew.wait()
         with set_up(client):
             if step == "begin" or damaged:
@@ -116,7 +118,8 @@ def build_store(
                 convicted=store.read_verdicts(standing.folder),
             )
             course = Course(plan, brief, standing.folder, crew, on_tally or _silent, channel)
-            with outcome_told(client, channel) as tell:
+            file = cluster.performance if cluster else None
+            with recorded(client, file, note), outcome_told(client, channel) as tell:
                 report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
                 tell(report.outcome)
             return report

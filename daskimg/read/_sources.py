@@ -15,12 +15,14 @@ from daskimg.read._pool import Piece, Pool, Wish
 from daskimg.store import open_sharded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
 
     from daskimg.read._cache import Cache
+    from daskimg.read._joined import JoinedSharded
+    from daskimg.read._options import Effort
     from daskimg.store import Committed, Sharded
 
     Memory = NDArray[np.uint8]
@@ -43,10 +45,51 @@ class Run(NamedTuple):
     lines: NDArray[np.int64]
 
 
+class Looked(Protocol):
+    """An array that is read through a pool: what is asked of it ahead."""
+
+    @property
+    def sharded(self) -> Sharded:
+        """The array."""
+
+    @property
+    def pool(self) -> Pool:
+        """Where its pieces are held."""
+
+    @property
+    def is_as_read(self) -> bool:
+        """Whether a piece is what was read, and no other memory."""
+
+    def wishes(self, slots: NDArray[np.int64]) -> list[Wish]:
+        """Return the pieces that some slots need."""
+
+
+class AnyArrays(Protocol):
+    """The sharded arrays of a store, or of several as one."""
+
+    def sharded(self, name: str) -> Any:
+        """Return an array, or ``None`` if it is one of the small ones."""
+
+    def ring(self, kind: object) -> Ring:
+        """Return memory of an epoch that is over, if it is of this kind; or else none."""
+
+    def keep(self, kind: object, ring: Ring) -> None:
+        """Keep memory for the next epoch."""
+
+    def source(self, sharded: Any, pool: Pool, effort: Effort) -> Source:
+        """Return an array's samples."""
+
+
 class Source(Protocol):
     """Samples of one array; every method is safe in threads."""
 
-    sharded: Sharded
+    @property
+    def sharded(self) -> Sharded | JoinedSharded:
+        """The array, or several as one."""
+
+    @property
+    def pooled(self) -> Sequence[Looked]:
+        """What is read through a pool, and may be read ahead."""
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie; the slots rise."""
@@ -70,6 +113,11 @@ class Mapped:
         self._addresses = np.zeros(sharded.chunks, np.int64)
         self._seen = np.zeros(sharded.chunks, bool)
         self._lock = Lock()
+
+    @property
+    def pooled(self) -> tuple[()]:
+        """Nothing is read ahead: the system does."""
+        return ()
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie, all at once; the slots rise."""
@@ -125,6 +173,12 @@ class Pooled:
         self._cache = cache
         self._unit = sharded.unit
         self._unit_bytes = self._unit * sharded.sample_bytes
+        self._name = f"{sharded.folder.url}/{sharded.name}"  # several stores may share a pool
+
+    @property
+    def pooled(self) -> tuple[Looked]:
+        """Itself."""
+        return (self,)
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie, piece by piece; the slots rise."""
@@ -145,7 +199,7 @@ class Pooled:
 
     def _wish(self, unit: int) -> Wish:
         load = partial(self._load, unit)
-        return Wish((self.sharded.name, unit), self._unit_bytes, load)
+        return Wish((self._name, unit), self._unit_bytes, load)
 
     def _load(self, unit: int) -> Piece:
         """Return a piece, read and decoded."""
@@ -235,6 +289,13 @@ class Arrays:
         """Keep memory for the next epoch: new pages cost more than filling them."""
         self._kept = kind, ring
 
-    def mapped(self, sharded: Sharded, *, check: bool) -> Mapped:
-        """Return the samples of an array that can be mapped."""
-        return self._mapped.setdefault((sharded.name, check), Mapped(sharded, check=check))
+    def source(self, sharded: Sharded, pool: Pool, effort: Effort) -> Mapped | Pooled:
+        """Return an array's samples: mapped where they can be, or else through a pool."""
+        check = effort.check == "first"
+        if sharded.mappable:
+            return self._mapped.setdefault((sharded.name, check), Mapped(sharded, check=check))
+        if sharded.local or effort.cache is None:
+            return Pooled(sharded, pool, check=check)
+        cache = self.cache(effort.cache, effort.cache_bytes)
+        own = Pool(cache.room(sharded)) if sharded.codec == "none" else pool
+        return Pooled(sharded, own, check=check, cache=cache)

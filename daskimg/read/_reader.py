@@ -15,7 +15,7 @@ from daskimg.errors import OptionError
 from daskimg.read._ahead import Ahead
 from daskimg.read._batch import Batch
 from daskimg.read._pool import Pool
-from daskimg.read._sources import Pooled
+from daskimg.read._sources import Memories, Pooled
 from daskimg.read._writers import Copied, Norm, Normalised, Turned
 
 if TYPE_CHECKING:
@@ -115,11 +115,13 @@ class Reader:
         check = self._options.check == "first"
         if sharded.mappable:
             return self._arrays.mapped(sharded, check=check)
-        if sharded.local or self._options.cache is None:
+        if sharded.local:
+            return Pooled(sharded, self.pool, check=check, kept=self._arrays.maps(sharded))
+        if self._options.cache is None:
             return Pooled(sharded, self.pool, check=check)
         cache = self._arrays.cache(self._options.cache, self._options.cache_bytes)
         pool = Pool(cache.room(sharded)) if sharded.codec == "none" else self.pool
-        return Pooled(sharded, pool, check=check, cache=cache)
+        return Pooled(sharded, pool, check=check, kept=cache)
 
     def _divide(self, pooled: list[Pooled], span: int) -> tuple[int, int]:
         """Give the budget to decoded chunks, batches and connections.
@@ -173,7 +175,7 @@ class Reader:
     def release(self) -> None:
         """Keep reused memory for the next epoch; nothing is written into it any more."""
         if self._ring:
-            self._arrays.keep(self._ring_kind, self._ring)
+            self._arrays.keep(self._ring_kind, Memories(self._ring, self.pool.emptied()))
             self._ring = deque()
 
     def _memory(self, lines: int) -> dict[str, NDArray[Any]]:
@@ -181,7 +183,8 @@ class Reader:
         if not self._options.reuse:
             return self._allocated(lines)
         if not self._ring:
-            self._ring = self._arrays.ring(self._ring_kind)
+            self._ring, spare = self._arrays.memories(self._ring_kind)
+            self.pool.take_over(spare)
         if len(self._ring) <= self.ahead:
             self._ring.append(self._allocated(self._lines))
         else:

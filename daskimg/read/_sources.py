@@ -14,12 +14,14 @@ from daskimg.read._pool import Piece, Pool, Wish
 from daskimg.store import open_sharded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
 
     from daskimg.read._cache import Cache
+    from daskimg.read._joined import JoinedSharded
+    from daskimg.read._options import Effort
     from daskimg.store import Committed, Sharded
 
     Memory = NDArray[np.uint8]
@@ -45,10 +47,51 @@ class Run(NamedTuple):
     lines: NDArray[np.int64]
 
 
+class Looked(Protocol):
+    """An array that is read through a pool: what is asked of it ahead."""
+
+    @property
+    def sharded(self) -> Sharded:
+        """The array."""
+
+    @property
+    def pool(self) -> Pool:
+        """Where its pieces are held."""
+
+    @property
+    def is_as_read(self) -> bool:
+        """Whether a piece is what was read, and no other memory."""
+
+    def wishes(self, slots: NDArray[np.int64]) -> list[Wish]:
+        """Return the pieces that some slots need."""
+
+
+class AnyArrays(Protocol):
+    """The sharded arrays of a store, or of several as one."""
+
+    def sharded(self, name: str) -> Any:
+        """Return an array, or ``None`` if it is one of the small ones."""
+
+    def memories(self, kind: object) -> Memories:
+        """Return memory of an epoch that is over, if it is of this kind; or else none."""
+
+    def keep(self, kind: object, memories: Memories) -> None:
+        """Keep memory for the next epoch."""
+
+    def source(self, sharded: Any, pool: Pool, effort: Effort) -> Source:
+        """Return an array's samples."""
+
+
 class Source(Protocol):
     """Samples of one array; every method is safe in threads."""
 
-    sharded: Sharded
+    @property
+    def sharded(self) -> Sharded | JoinedSharded:
+        """The array, or several as one."""
+
+    @property
+    def pooled(self) -> Sequence[Looked]:
+        """What is read through a pool, and may be read ahead."""
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie; the slots rise."""
@@ -89,6 +132,11 @@ class Mapped:
         self._check = check
         self._addresses = np.zeros(self.sharded.chunks, np.int64)
         self._seen = np.zeros(self.sharded.chunks, bool)
+
+    @property
+    def pooled(self) -> tuple[()]:
+        """Nothing is read ahead: the system does."""
+        return ()
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie, all at once; the slots rise."""
@@ -139,6 +187,12 @@ class Pooled:
         self._kept = kept
         self._unit = sharded.unit
         self._unit_bytes = self._unit * sharded.sample_bytes
+        self._name = f"{sharded.folder.url}/{sharded.name}"  # several stores may share a pool
+
+    @property
+    def pooled(self) -> tuple[Looked]:
+        """Itself."""
+        return (self,)
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie, several pieces at once; the slots rise."""
@@ -173,7 +227,7 @@ class Pooled:
 
     def _wish(self, unit: int) -> Wish:
         load = partial(self._load, unit)
-        return Wish((self.sharded.name, unit), self._unit_bytes, load)
+        return Wish((self._name, unit), self._unit_bytes, load)
 
     def _load(self, unit: int) -> Piece:
         """Return a piece, read and decoded."""
@@ -222,7 +276,22 @@ class Memories(NamedTuple):
     pool: list[Memory]
 
 
-class Arrays:
+class Keeper:
+    """Keeps memory from one epoch to the next: new pages cost more than filling them."""
+
+    _left: tuple[object, Memories] | None = None
+
+    def memories(self, kind: object) -> Memories:
+        """Return memory of an epoch that is over, if it is of this kind; or else none."""
+        left, self._left = self._left, None
+        return left[1] if left is not None and left[0] == kind else Memories(deque(), [])
+
+    def keep(self, kind: object, memories: Memories) -> None:
+        """Keep memory for the next epoch."""
+        self._left = kind, memories
+
+
+class Arrays(Keeper):
     """The sharded arrays of a store or a split: opened once, mapped once, for all epochs.
 
     Parameters
@@ -240,7 +309,6 @@ class Arrays:
         self._maps: dict[str, Maps] = {}
         self._mapped: dict[tuple[str, bool], Mapped] = {}
         self._caches: dict[tuple[str, int], Cache] = {}
-        self._kept: tuple[object, Memories] | None = None
 
     def sharded(self, name: str) -> Sharded | None:
         """Return an array of the split, or ``None`` if it is one of the small ones."""
@@ -257,20 +325,20 @@ class Arrays:
             self._caches[key] = Cache(*key)
         return self._caches[key]
 
-    def memories(self, kind: object) -> Memories:
-        """Return memory of an epoch that is over, if it is of this kind; or else none."""
-        kept, self._kept = self._kept, None
-        return kept[1] if kept is not None and kept[0] == kind else Memories(deque(), [])
-
-    def keep(self, kind: object, memories: Memories) -> None:
-        """Keep memory for the next epoch: new pages cost more than filling them."""
-        self._kept = kind, memories
-
     def maps(self, sharded: Sharded) -> Maps:
         """Return the files of a local array."""
         return self._maps.setdefault(sharded.name, Maps(sharded))
 
-    def mapped(self, sharded: Sharded, *, check: bool) -> Mapped:
-        """Return the samples of an array that can be mapped."""
-        key = sharded.name, check
-        return self._mapped.setdefault(key, Mapped(self.maps(sharded), check=check))
+    def source(self, sharded: Sharded, pool: Pool, effort: Effort) -> Mapped | Pooled:
+        """Return an array's samples: mapped where they can be, or else through a pool."""
+        check = effort.check == "first"
+        if sharded.mappable:
+            key = sharded.name, check
+            return self._mapped.setdefault(key, Mapped(self.maps(sharded), check=check))
+        if sharded.local:
+            return Pooled(sharded, pool, check=check, kept=self.maps(sharded))
+        if effort.cache is None:
+            return Pooled(sharded, pool, check=check)
+        cache = self.cache(effort.cache, effort.cache_bytes)
+        own = Pool(cache.room(sharded)) if sharded.codec == "none" else pool
+        return Pooled(sharded, own, check=check, kept=cache)

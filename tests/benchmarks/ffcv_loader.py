@@ -5,14 +5,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from ffcv.fields import IntField, RGBImageField
-from ffcv.fields.rgb_image import SimpleRGBImageDecoder
-from ffcv.loader import Loader, OrderOption
-from ffcv.writer import DatasetWriter
 
 
 def main(plain, count, side, threads, epochs, batch):
     """Read shuffled epochs for each line that comes in, and then write one."""
+    # Here: no test that only looks at this file needs them.
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.fields.rgb_image import SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.writer import DatasetWriter
+
     pictures = np.memmap(plain, np.uint8, "r").reshape(count, side, side, 3)
 
     class Pictures:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from daskimg.build._crew import Crew
+    from daskimg.build._watch import Channel
     from daskimg.fetch import Folder
     from daskimg.plan import Brief, Plan, ShardRows
 
@@ -53,6 +54,8 @@ class Course:
         The cluster.
     on_tally
         Called with the counts whenever a shard is finished.
+    channel
+        How tasks tell the scheduler what they do, if it watches.
     """
 
     def __init__(
@@ -62,12 +65,14 @@ class Course:
         folder: Folder,
         crew: Crew,
         on_tally: Callable[[Tally], None],
+        channel: Channel | None = None,
     ) -> None:
         self._plan = plan
         self._brief = brief
         self._folder = folder
         self._crew = crew
         self._on_tally = on_tally
+        self._channel = channel
         self._began = time.perf_counter()
         threads = sum(crew.threads.values())
         self._tally = Tally(plan.samples, timeline=Timeline(threads))
@@ -109,7 +114,7 @@ class Course:
     def _build_some(self, spans: list[ShardRows]) -> list[ShardRows]:
         """Build shards, and return those that killed their workers."""
         killed = []
-        with told(self._crew.client, self._brief) as run:
+        with told(self._crew.client, self._brief, self._channel) as run:
             jobs = Jobs(self._crew, partial(self._submit, run))
             with closing(jobs.results(spans)) as results:
                 for span, found in results:

@@ -12,10 +12,13 @@ from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
+from daskimg.build._live import Live, in_notebook
+from daskimg.build._performance import recorded
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
 from daskimg.build._trial import check_sources, try_on
+from daskimg.build._watch import begin_watch, outcome_told
 from daskimg.build._workers import set_up
 from daskimg.errors import (
     ManifestError,
@@ -58,7 +61,7 @@ def build_store(
     cluster
         What that local cluster is like.
     on_tally
-        Called with the counts whenever a shard is finished.
+        Called with the counts whenever a shard is finished; by default a notebook shows a bar.
     on_client
         Called with the client before the first task is handed out.
     on_note
@@ -91,14 +94,19 @@ def build_store(
         check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
-        crew = Crew(client, Patience(), on_note or _LOG.warning)
+        note = on_note or _LOG.warning
+        crew = Crew(client, Patience(), note)
         crew.wait()
         with set_up(client):
             if step == "begin" or damaged:
                 try_on(crew, plan)
             stored, expected = _begin(plan, standing, damaged)
+            channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
+            if on_tally is None and in_notebook():
+                on_tally = Live()
+                on_tally.begin(client)
             moved = standing.stored is not None and standing.stored.root != plan.root
             brief = plan.brief(
                 stored.run,
@@ -109,8 +117,12 @@ def build_store(
                 call=fresh("daskimg"),
                 convicted=store.read_verdicts(standing.folder),
             )
-            course = Course(plan, brief, standing.folder, crew, on_tally or _silent)
-            return course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+            course = Course(plan, brief, standing.folder, crew, on_tally or _silent, channel)
+            file = cluster.performance if cluster else None
+            with recorded(client, file, note), outcome_told(client, channel) as tell:
+                report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+                tell(report.outcome)
+            return report
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:

@@ -21,6 +21,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 if TYPE_CHECKING:
     from daskimg import recipes
+    from daskimg.augment import Augment
     from daskimg.build import ClusterOptions, Report, build_store
     from daskimg.contract import check_transform
     from daskimg.decode import Picture
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Samples,
         epoch_order,
         open_store,
+        open_stores,
         shuffle_score,
         splits_of,
     )
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from daskimg.verify import Verification, verify_store
 
 _ROOMS = {
+    "augment": ("Augment",),
     "build": ("ClusterOptions", "Report", "build_store"),
     "contract": ("check_transform",),
     "decode": ("Picture",),
@@ -119,6 +122,7 @@ _ROOMS = {
         "Samples",
         "epoch_order",
         "open_store",
+        "open_stores",
         "shuffle_score",
         "splits_of",
     ),
@@ -162,6 +166,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "AccessError",
+    "Augment",
     "Autocontrast",
     "Batch",
     "CenterCrop",
@@ -227,6 +232,7 @@ __all__ = [
     "join_tiles",
     "normalize",
     "open_store",
+    "open_stores",
     "plan_store",
     "preview_row",
     "preview_rows",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from daskimg import store
-from daskimg.read import Samples
+from daskimg.read import Samples, open_store
 from daskimg.words import named
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def facts_of(url: str) -> Facts:
         If there is none, or it is not finished.
     """
     committed = store.open_committed(url)
-    groups = tuple(Samples(url, split) for split in committed.splits or (None,))
+    groups = tuple(open_store(url, split) for split in committed.splits or (None,))
     columns = [column for column, _ in committed.attributes["columns"].values()]
     split = ["split"] if committed.splits else []
     wanted = dict.fromkeys([*_FACTS, *columns, *split])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daskimg.export import Format
+    from daskimg.preview import Comparison, Preview
 
 
 @click.group(context_settings={"max_content_width": 99})
@@ -51,30 +52,71 @@ def plan(**given: Any) -> int:
 
 _PREVIEW = {
     "manifest", "source", "path_column", "labels", "classes", "unknown_classes", "key", "root",
-    "extensions", "split", "mask", "recipe", "settings", "size", "channels", "dtype", "seed",
+    "extensions", "split", "mask", "settings", "size", "channels", "dtype", "seed",
     "exact_decode", "max_pixels", "storage_option", "debug",
 }  # fmt: skip
 """The options of a run that say what the table is, and what is done to a row of it."""
 
 
-@group.command("preview", params=[option for option in command.params if option.name in _PREVIEW])
-@click.argument("picture", metavar="OUT.png")
-@click.option("--row", type=click.IntRange(0), default=0, metavar="N", show_default=True,
-              help="Which row of the table, from 0.")  # fmt: skip
-def preview(picture: str, row: int, **given: Any) -> int:
-    """Draw what each step of a recipe makes of one row, and say it in words.
+_PREVIEW_EPILOG = """
+\b
+Examples
+  daskimg preview labels.csv -o sheet.png
+  daskimg preview labels.csv -o sheet.png --recipe fit --recipe center-crop --rows 8
+  daskimg preview mpii/validation.json person.png --recipe pose --row 3
 
-    OUT.png is written anew. Exit 1 if the row's own files or cells are at fault.
+\b
+Exit status
+  0  drawn
+  1  the row of --row cannot be drawn: its own files or cells are at fault
+  2  refused: there is no such row, or recipe and table do not fit together
+  3  a step of the recipe failed, or a server could not be reached
+"""
+
+
+@group.command(
+    "preview",
+    params=[option for option in command.params if option.name in _PREVIEW],
+    epilog=_PREVIEW_EPILOG,
+)
+@click.argument("picture", metavar="[OUT.png]", required=False)
+@click.option("-o", "--output", metavar="OUT.png", help="The same as OUT.png.")
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE.toml",
+              help="Repeatable: several are drawn side by side. Default: resize.")  # fmt: skip
+@click.option("--rows", type=click.IntRange(1), default=6, metavar="N", show_default=True,
+              help="The first N rows of the table.")  # fmt: skip
+@click.option("--row", "numbers", type=click.IntRange(0), multiple=True, metavar="N",
+              help="This row, from 0, with more of it. Repeatable: these rows.")  # fmt: skip
+def preview(
+    picture: str | None, output: str | None, recipes: tuple[str, ...], rows: int,
+    numbers: tuple[int, ...], **given: Any,
+) -> int:  # fmt: skip
+    """Draw what recipes make of rows of MANIFEST, before anything is built.
+
+    A line a row, a column a step (of several recipes: two columns a recipe). Outlines on the
+    source show what is taken of it; failures stand where their pictures would. With
+    one --row and one recipe each step has a line of its own, with its samples, joints, masks
+    and heatmaps. Without OUT.png it is said in words only.
     """
-    from daskimg.preview import png_path, preview_row
+    from daskimg.preview import png_path, preview_row, preview_rows
 
-    png_path(picture)  # before anything is read
+    place = picture or output
+    if place is not None:
+        png_path(place)  # before anything is read
+    manifest, split = manifest_of(given), given["split"]
+    named = {name: recipe_of({**given, "recipe": name}) for name in recipes or ("resize",)}
+    found: Preview | Comparison
     try:
-        found = preview_row(manifest_of(given), recipe_of(given), row=row, split=given["split"])
+        if len(numbers) == 1 and len(named) == 1:
+            (recipe,) = named.values()
+            found = preview_row(manifest, recipe, row=numbers[0], split=split)
+        else:
+            found = preview_rows(manifest, named, rows=numbers or rows, split=split)
     except SampleError as error:
         click.echo(f"daskimg: {error}", err=True)
         return TOO_MANY_FAILED
-    found.save(picture)
+    if place is not None:
+        found.save(place)
     click.echo(found.text())
     return COMMITTED
 
@@ -89,6 +131,22 @@ def show(store: str) -> int:
     for line in describe(store):
         click.echo(line)
     return 0
+
+
+@group.command("report")
+@click.argument("store")
+@click.argument("page", metavar="OUT.html")
+@click.option("--private", is_flag=True, help="Leave out pictures, paths and addresses.")
+def report(store: str, page: str, private: bool) -> int:
+    """Write a page about a store: failures, classes, sources, samples, duplicates.
+
+    OUT.html is one file that needs no network. When tasks ran, only the run itself knows:
+    --report of daskimg run.
+    """
+    from daskimg.report import write_report
+
+    write_report(store, page, private=private)
+    return COMMITTED
 
 
 @group.command("verify")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -15,11 +16,13 @@ import traceback
 from _thread import interrupt_main
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from daskimg.errors import (
+    AccessError,
     DaskimgError,
     StoppedError,
     TransformError,
@@ -177,6 +180,10 @@ Exit status
 @click.option("--workers", type=int, metavar="N", help="Worker processes of the local cluster.")
 @click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
 @click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")
+@click.option("--report", metavar="FILE.html", help="Write a page about the run and its store.")
+@click.option("--private", is_flag=True, help="Leave pictures and paths out of --report.")
+@click.option("--performance-report", "performance", metavar="FILE.html",
+              help="Write Dask's own report: tasks, bandwidths, profiles.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the plan and try 100 rows; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -247,6 +254,7 @@ class _Command:
         from daskimg.plan import plan_store
 
         given = self._given
+        self._check_pages()
         cluster = self._cluster()
         standing = standing_of(given["store"], overwrite=given["overwrite"])
         options = self._store_options()
@@ -268,6 +276,33 @@ class _Command:
             self._say(f"overwriting {deletion}")
         return self._build(plan, cluster)
 
+    def _check_pages(self) -> None:
+        """Refuse pages that could not be written, before anything is done."""
+        pages = [self._given[name] for name in ("report", "performance") if self._given[name]]
+        if pages:
+            from daskimg.report import html_path
+
+            for page in pages:
+                html_path(page)
+
+    def _save(self, report: Report) -> None:
+        """Write the page; the store is there, whatever becomes of it."""
+        from daskimg.fetch import scrubbed
+
+        page, performance = self._given["report"], self._given["performance"]
+        beside = os.path.relpath(performance, Path(page).parent) if performance else ""
+        typed = click.get_current_context().obj or []
+        try:
+            report.save(
+                page,
+                private=self._given["private"],
+                command=shlex.join(map(scrubbed, typed)),
+                performance=beside,
+            )
+        except OSError as error:
+            raise StoppedError(f"{page} could not be written: {error}") from error
+        self._say(f"report: {page}")
+
     def _store_options(self) -> dict[str, Any]:
         from daskimg.options import RunOptions, StoreOptions
 
@@ -284,11 +319,11 @@ class _Command:
         from daskimg.build import ClusterOptions
 
         given = self._given
-        names = ("scheduler", "workers", "threads", "memory_limit")
+        names = ("scheduler", "workers", "threads", "memory_limit", "performance")
         return ClusterOptions(**{name: given[name] for name in names})
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
-        from daskimg.build import build_store
+        from daskimg.build import build_store, page_of
 
         with _watcher(self._loud, plan.samples) as watcher:
 
@@ -297,6 +332,9 @@ class _Command:
                     if name == "note":
                         self._say(f"note: {text}")
                 self._say(f"dashboard: {client.dashboard_link}")
+                page = page_of(client)
+                if page:
+                    self._say(f"this run:  {page}")
                 watcher.start()
 
             def count(tally: Tally) -> None:
@@ -312,6 +350,8 @@ class _Command:
             click.echo(json.dumps({**report.to_json(), "exit": code}))
         elif self._loud:
             click.echo("\n".join(report.lines()))
+        if self._given["report"]:
+            self._save(report)
         if not report.committed:
             share = report.failed / report.samples
             self._error(
@@ -354,7 +394,8 @@ class _Command:
 def exit_of(error: DaskimgError) -> int:
     """Return 3 for what another try may get over, 2 for what it will not."""
     resumable = isinstance(error, StoppedError | TransportError | TransformError)
-    return STOPPED if resumable else REFUSED
+    refused = isinstance(error, AccessError)
+    return STOPPED if resumable and not refused else REFUSED
 
 
 def _reading(loud: bool) -> AbstractContextManager[Reading | None]:
@@ -376,9 +417,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
     """Call a click command: errors of usage are one line and exit 2, signals exit 3."""
+    typed = [*name.split(), *(sys.argv[1:] if argv is None else argv)]
     with _Signals() as signals:
         try:
-            code = entry.main(args=argv, prog_name=name, standalone_mode=False)
+            code = entry.main(args=argv, prog_name=name, standalone_mode=False, obj=typed)
         except click.ClickException as error:
             click.echo(f"daskimg: {error.format_message()}", err=True)
             return REFUSED

@@ -420,7 +420,7 @@ def forbidden(gcs_environment, place):
     """The error of a source that may not be read, and how often it was asked for."""
     gcs_environment.faults({"fault": "status", "status": 403, "message": "no storage.objects.get"})
     gcs_environment.forget()
-    with pytest.raises(daskimg.TransportError) as caught:
+    with pytest.raises(daskimg.AccessError) as caught:
         fetch.read(f"gs://{place}/in/p0003.png")
     asked = gcs_environment.stats().count("media")
     gcs_environment.calm()

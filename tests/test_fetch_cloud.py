@@ -243,7 +243,7 @@ def test_a_missing_permission_is_told_at_once_in_google_s_words(cloud, status):
     folder = fetch.open_folder("gs://bucket/in")
     for call in (folder.read, folder.size, lambda name: folder.put(name, b"")):
         cloud.faults[:] = [status, status]
-        with pytest.raises(TransportError, match=r"gs://bucket/in.*: robot@project does not have"):
+        with pytest.raises(TransportError, match=r"gs://bucket/in.* refuses .* to robot@project;"):
             call("a")
 
     assert not fetch.traffic().retries

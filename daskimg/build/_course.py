@@ -23,7 +23,7 @@ from daskimg.build._shards import (
     told,
 )
 from daskimg.build._suspects import convicted, described
-from daskimg.errors import ManifestError, StoppedError, StoreError
+from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
 from daskimg.task import REPORT, ROWS
 from daskimg.timeline import Timeline
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from daskimg.build._crew import Crew
+    from daskimg.build._watch import Channel
     from daskimg.fetch import Folder
     from daskimg.plan import Brief, Plan, ShardRows
 
@@ -53,6 +54,8 @@ class Course:
         The cluster.
     on_tally
         Called with the counts whenever a shard is finished.
+    channel
+        How tasks tell the scheduler what they do, if it watches.
     """
 
     def __init__(
@@ -62,12 +65,14 @@ class Course:
         folder: Folder,
         crew: Crew,
         on_tally: Callable[[Tally], None],
+        channel: Channel | None = None,
     ) -> None:
         self._plan = plan
         self._brief = brief
         self._folder = folder
         self._crew = crew
         self._on_tally = on_tally
+        self._channel = channel
         self._began = time.perf_counter()
         threads = sum(crew.threads.values())
         self._tally = Tally(plan.samples, timeline=Timeline(threads))
@@ -82,7 +87,7 @@ class Course:
                 examples = store.first_failures(self._folder, self._tally.failed_in)
             else:
                 self._commit(stored)
-        except (OSError, StoreError, ManifestError) as error:  # work has been done by now
+        except (OSError, StoreError, ManifestError, AccessError) as error:  # work has been done
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
@@ -109,7 +114,7 @@ class Course:
     def _build_some(self, spans: list[ShardRows]) -> list[ShardRows]:
         """Build shards, and return those that killed their workers."""
         killed = []
-        with told(self._crew.client, self._brief) as run:
+        with told(self._crew.client, self._brief, self._channel) as run:
             jobs = Jobs(self._crew, partial(self._submit, run))
             with closing(jobs.results(spans)) as results:
                 for span, found in results:

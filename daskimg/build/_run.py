@@ -12,10 +12,12 @@ from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
+from daskimg.build._performance import recorded
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
-from daskimg.build._trial import try_on
+from daskimg.build._trial import check_sources, try_on
+from daskimg.build._watch import begin_watch, outcome_told
 from daskimg.build._workers import set_up
 from daskimg.errors import (
     ManifestError,
@@ -72,7 +74,7 @@ def build_store(
 
     Raises
     ------
-    StoreError, PlanError
+    StoreError, PlanError, AccessError
         Refused; nothing was written.
     StoppedError
         Stopped by a fault, resumable: run again.
@@ -87,14 +89,18 @@ def build_store(
         damaged = store.damaged_objects(standing.folder, standing.commit)
         if not damaged:
             return _unchanged(plan, standing)
+    if step == "begin" or damaged:
+        check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
-        crew = Crew(client, Patience(), on_note or _LOG.warning)
+        note = on_note or _LOG.warning
+        crew = Crew(client, Patience(), note)
         crew.wait()
         with set_up(client):
             if step == "begin" or damaged:
                 try_on(crew, plan)
             stored, expected = _begin(plan, standing, damaged)
+            channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
             moved = standing.stored is not None and standing.stored.root != plan.root
@@ -107,8 +113,12 @@ def build_store(
                 call=fresh("daskimg"),
                 convicted=store.read_verdicts(standing.folder),
             )
-            course = Course(plan, brief, standing.folder, crew, on_tally or _silent)
-            return course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+            course = Course(plan, brief, standing.folder, crew, on_tally or _silent, channel)
+            file = cluster.performance if cluster else None
+            with recorded(client, file, note), outcome_told(client, channel) as tell:
+                report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+                tell(report.outcome)
+            return report
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:

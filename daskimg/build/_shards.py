@@ -14,6 +14,7 @@ from distributed import WorkerPlugin, get_worker
 from distributed.protocol.pickle import dumps
 
 from daskimg import fetch, store
+from daskimg.build._shown import show_task
 from daskimg.errors import DaskimgError
 from daskimg.task import Limits, Verdict, find_killers, read_shard_rows, run_task, try_some
 
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from distributed import Client, Future, Worker
 
+    from daskimg.build._watch import Channel
     from daskimg.plan import Brief, ShardRows
     from daskimg.task import Trial
 
 _BRIEFS: dict[str, Brief] = {}
 """What the runs in which this process takes part have told it, by their names."""
+
+_CHANNELS: dict[str, Channel] = {}
+"""How they tell the scheduler what they do, those that it watches."""
 
 _ON = "on worker "
 _PARTING = 5.0  # seconds that are waited for workers to forget a run
@@ -40,21 +45,25 @@ class UnfitWorker(DaskimgError):
 class _Told(WorkerPlugin):
     """Tells a worker what a run does, before its first task: also one that joins later."""
 
-    def __init__(self, brief: Brief) -> None:
+    def __init__(self, brief: Brief, channel: Channel | None) -> None:
         self.name = brief.call
         self._brief = brief
+        self._channel = channel
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS[self.name] = self._brief
+        if self._channel is not None:
+            _CHANNELS[self.name] = self._channel
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS.pop(self.name, None)
+        _CHANNELS.pop(self.name, None)
 
 
 @contextmanager
-def told(client: Client, brief: Brief) -> Iterator[str]:
+def told(client: Client, brief: Brief, channel: Channel | None = None) -> Iterator[str]:
     """Have all workers know what a run does while the context lasts; yield the run's name."""
-    client.register_plugin(_Told(brief), name=brief.call)
+    client.register_plugin(_Told(brief, channel), name=brief.call)
     try:
         yield brief.call
     finally:
@@ -80,7 +89,9 @@ def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
 def build_shard(rows: pd.DataFrame, run: str) -> pd.DataFrame:
     """Build a shard, and return its report with the worker's name."""
     with _named():
-        return run_task(rows, _BRIEFS[run]).assign(worker=str(get_worker().name))
+        brief, channel = _BRIEFS[run], _CHANNELS.get(run)
+        report = show_task(rows, brief, channel) if channel else run_task(rows, brief)
+        return report.assign(worker=str(get_worker().name))
 
 
 def try_given(rows: pd.DataFrame, run: str) -> Trial:

@@ -101,6 +101,8 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
 
     Raises
     ------
+    AccessError
+        If a bucket refuses what a run needs.
     StoreError
         If it is not ours to write to.
     TransportError
@@ -111,6 +113,7 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
     if not fetch.is_url(url):
         _refuse_file(Path(fetch.local_path(url)))
     folder = fetch.open_folder(url)
+    fetch.check_access(folder.url, fetch.STORE)
     try:
         state = store.state_of(folder)
         if state == "foreign":

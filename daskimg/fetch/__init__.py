@@ -8,6 +8,7 @@ the lengths and hashes that servers give. What others say of an address is shown
 query and without whose it is.
 """
 
+from daskimg.fetch._access import READING, STORE, access_error, bucket_of, check_access
 from daskimg.fetch._ahead import Found, find_ahead, in_order, read_ahead
 from daskimg.fetch._found import expand, is_folder
 from daskimg.fetch._listing import list_below, list_matches
@@ -39,6 +40,8 @@ from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 __all__ = [
     "KINDS",
     "LIMITER",
+    "READING",
+    "STORE",
     "Answers",
     "Content",
     "Folder",
@@ -49,7 +52,10 @@ __all__ = [
     "Options",
     "Part",
     "Traffic",
+    "access_error",
     "begin_read",
+    "bucket_of",
+    "check_access",
     "configure",
     "configured",
     "expand",

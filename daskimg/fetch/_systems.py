@@ -19,9 +19,10 @@ from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._traffic import METER
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from concurrent.futures import Future
 
+    from daskimg.fetch._permissions import RefusedError
     from daskimg.fetch._traffic import Kind
 
 Outcome = TypeVar("Outcome")
@@ -99,6 +100,9 @@ class System(Protocol):
     async def size(self, path: str) -> int | None:
         """Return an object's bytes, or ``None`` if that cannot be said."""
 
+    async def is_folder(self, path: str) -> bool:
+        """Tell whether there is anything below a path."""
+
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
         """Return a part of a listing.
 
@@ -113,6 +117,9 @@ class System(Protocol):
         token
             Where it begins; ``None`` for the first part.
         """
+
+    async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:
+        """Return the refusals of those of some permissions that are not granted at a path."""
 
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of fsspec's file systems returns."""
@@ -166,6 +173,10 @@ class Plain:
         found = (await self.ask("info", path))["size"]
         return None if found is None else int(found)
 
+    async def is_folder(self, path: str) -> bool:
+        """Tell whether a path is a folder."""
+        return bool(await self.ask("isdir", path))
+
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:  # noqa: ARG002  fsspec's listings come whole
         """Return the whole listing."""
         depth = {"maxdepth": 1} if flat else {}
@@ -175,6 +186,10 @@ class Plain:
             Listed(path[skip:], facts.get("size"), None) for path, facts in sorted(found.items())
         )
         return Page([each for each in objects if each.location.startswith(beginning)], None)
+
+    async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:  # noqa: ARG002  not to be known
+        """Return nothing: such systems say it when they are asked for something."""
+        return []
 
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of the file system returns."""

@@ -226,9 +226,9 @@ def counted(gcs_environment, place, pictures, workers):
 
 
 def others(stats):
-    """Requests but for the GETs of sources, and the PUTs of shards and of their ledger."""
+    """Requests but for the GETs of sources and staged rows, the PUTs of shards and ledger."""
     puts = stats.count("put", r"/(image/c|records/ledger)/\d")
-    return stats.count() - stats.count("media", "^in/") - puts
+    return stats.count() - stats.count("media", "^in/|/records/input/") - puts
 
 
 def test_each_shard_and_each_entry_of_the_ledger_is_put_once(counted):
@@ -292,11 +292,16 @@ def test_what_else_is_asked_does_not_grow_with_the_pictures(counted):
 
 
 def test_what_else_is_asked_grows_by_so_many_gets_a_shard_and_no_more(counted):
-    # The staged rows, the ledger's entry before the work and twice in the commit, and plan.json
-    # before either object is put: a straggler of an overwritten run is to write nothing.
+    # The ledger's entry before the work and twice in the commit, and plan.json before either
+    # object is put: a straggler of an overwritten run is to write nothing.
     grown = others(counted[40, SHARD]) - others(counted[40, 20])
 
-    assert grown == 6 * (5 - 2)
+    assert grown == 5 * (5 - 2)
+
+
+def test_staged_rows_are_read_once_a_process_and_not_once_a_shard(counted):
+    for stats in counted.values():  # two workers; and the commit, for labels and for rows
+        assert stats.count("media", "/records/input/") <= 2 + 2
 
 
 @pytest.mark.xfail(

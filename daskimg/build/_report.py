@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from daskimg import markup
+from daskimg import fetch, markup
 from daskimg.fetch import KINDS, Traffic
 from daskimg.timeline import STAGES, Span, Timeline
 from daskimg.words import counted, named
@@ -160,7 +160,7 @@ class Report:
     ) -> Report:
         """Return the report of what was counted."""
         return cls(
-            url=plan.url,
+            url=fetch.shown(plan.url),
             outcome=outcome,
             samples=tally.total,
             failed=tally.failed,

@@ -25,7 +25,8 @@ from daskimg.fetch._options import (
 )
 from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
 from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
-from daskimg.fetch._shown import scrubbed, shown
+from daskimg.fetch._secrets import MAY_HOLD, public
+from daskimg.fetch._shown import scrubbed, scrubbing, shown
 from daskimg.fetch._sources import (
     begin_read,
     limited,
@@ -40,6 +41,7 @@ from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 __all__ = [
     "KINDS",
     "LIMITER",
+    "MAY_HOLD",
     "READING",
     "STORE",
     "Answers",
@@ -75,12 +77,14 @@ __all__ = [
     "open_input",
     "parse_storage",
     "pinned",
+    "public",
     "put_copy",
     "read",
     "read_ahead",
     "read_environment",
     "read_part",
     "scrubbed",
+    "scrubbing",
     "shown",
     "storage_options",
     "take_back",

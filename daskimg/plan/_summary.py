@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daskimg import markup
+from daskimg import fetch, markup
 from daskimg.plan._expansion import Listed
 from daskimg.words import megabytes
 
@@ -33,7 +33,7 @@ def lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.split is None and plan.recipe.splits:
         unused = ", ".join(name for name, _ in plan.recipe.splits)
         yield "note", f"the recipe's steps for {unused} are not used: there is no --split"
-    yield "store", plan.url
+    yield "store", fetch.shown(plan.url)
 
 
 def page(plan: Plan) -> str:
@@ -59,7 +59,7 @@ def plain(plan: Plan) -> dict[str, Any]:
     layouts = [group.layout for group in plan.groups]
     return {
         "manifest": plan.manifest.source,
-        "store": plan.url,
+        "store": fetch.shown(plan.url),
         "rows": plan.facts.rows,
         "rows_without_sample": plan.empty_rows,
         "samples": plan.samples,

@@ -24,7 +24,7 @@ SECTIONS = {
     "The store": ("shard_samples", "chunk_samples", "codec", "overwrite", "max_failed"),
     "Where it runs": (
         "scheduler", "workers", "threads", "memory_limit", "storage_option",
-        "max_requests_per_second",
+        "max_requests_per_second", "prices",
     ),
 }  # fmt: skip
 """Which options stand under which heading; all others come last."""

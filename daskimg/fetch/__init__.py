@@ -10,6 +10,7 @@ query and without whose it is.
 
 from daskimg.fetch._access import READING, STORE, access_error, bucket_of, check_access
 from daskimg.fetch._ahead import Found, find_ahead, in_order, read_ahead
+from daskimg.fetch._buckets import Bucket, find_bucket, own_zone
 from daskimg.fetch._found import expand, is_folder
 from daskimg.fetch._listing import list_below, list_matches
 from daskimg.fetch._objects import Folder, open_folder, put_copy
@@ -45,6 +46,7 @@ __all__ = [
     "READING",
     "STORE",
     "Answers",
+    "Bucket",
     "Content",
     "Folder",
     "Found",
@@ -62,6 +64,7 @@ __all__ = [
     "configured",
     "expand",
     "find_ahead",
+    "find_bucket",
     "in_order",
     "is_folder",
     "is_remote",
@@ -75,6 +78,7 @@ __all__ = [
     "name_of",
     "open_folder",
     "open_input",
+    "own_zone",
     "parse_storage",
     "pinned",
     "public",

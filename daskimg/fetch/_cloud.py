@@ -264,6 +264,13 @@ class Cloud(Plain):
             if token is None:
                 return
 
+    async def facts(self, bucket: str) -> dict[str, Any]:
+        """Return what a bucket says of itself: where it is, and its storage class."""
+        found: dict[str, Any] = await self.system._call(
+            "GET", "b/{}", bucket, fields="location,storageClass", json_out=True
+        )
+        return found
+
     async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:
         """Return the refusals of those of some permissions that are not granted at a path.
 

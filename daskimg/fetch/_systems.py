@@ -121,6 +121,9 @@ class System(Protocol):
             Where it begins; ``None`` for the first part.
         """
 
+    async def facts(self, bucket: str) -> dict[str, Any]:
+        """Return what a bucket says of itself."""
+
     async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:
         """Return the refusals of those of some permissions that are not granted at a path."""
 
@@ -193,6 +196,10 @@ class Plain:
             Listed(path[skip:], facts.get("size"), None) for path, facts in sorted(found.items())
         )
         return Page([each for each in objects if each.location.startswith(beginning)], None)
+
+    async def facts(self, bucket: str) -> dict[str, Any]:  # noqa: ARG002  not to be known
+        """Return nothing: such systems have no buckets, or say nothing of them."""
+        return {}
 
     async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:  # noqa: ARG002  not to be known
         """Return nothing: such systems say it when they are asked for something."""

@@ -73,7 +73,7 @@ def plain(plan: Plan) -> dict[str, Any]:
         "bytes": plan.written_bytes,
         "shard_bytes": plan.shard_bytes,
         "objects": plan.objects,
-        "decodes_per_source": _decodes(plan),
+        "decodes_per_source": decodes(plan),
         "task_bytes": _task_bytes(plan),
         "notes": [text for name, text in lines(plan) if name == "note"],
     }
@@ -100,7 +100,7 @@ def _label(label: Label) -> dict[str, Any]:
     }
 
 
-def _decodes(plan: Plan) -> float:
+def decodes(plan: Plan) -> float:
     """Return how often a picture is decoded: again for each further shard that it reaches."""
     found = plan.expansion
     if isinstance(found, Listed):
@@ -126,7 +126,7 @@ def _expanded(plan: Plan) -> Iterator[tuple[str, str]]:
     held = _task_bytes(plan)
     if held is None:
         return
-    yield "decodes", f"up to {_decodes(plan):.2f} per source; large ones once a worker"
+    yield "decodes", f"up to {decodes(plan):.2f} per source; large ones once a worker"
     yield "memory of a task", f"up to {megabytes(held)}"
     if isinstance(found, Listed) and found.refused:
         yield (

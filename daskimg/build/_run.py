@@ -12,6 +12,7 @@ from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
+from daskimg.build._live import Live, in_notebook
 from daskimg.build._performance import recorded
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
@@ -60,7 +61,7 @@ def build_store(
     cluster
         What that local cluster is like.
     on_tally
-        Called with the counts whenever a shard is finished.
+        Called with the counts whenever a shard is finished; by default a notebook shows a bar.
     on_client
         Called with the client before the first task is handed out.
     on_note
@@ -103,6 +104,9 @@ def build_store(
             channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
+            if on_tally is None and in_notebook():
+                on_tally = Live()
+                on_tally.begin(client)
             moved = standing.stored is not None and standing.stored.root != plan.root
             brief = plan.brief(
                 stored.run,

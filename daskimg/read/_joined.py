@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskimg.errors import OptionError
+from daskimg.read._sources import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from daskimg.read._options import Effort
     from daskimg.read._pool import Pool, Wish
-    from daskimg.read._sources import Looked, Ring, Run, Source
+    from daskimg.read._sources import Looked, Run, Source
     from daskimg.read._stored import Stored
     from daskimg.store import Sharded
 
@@ -191,27 +191,17 @@ class _Part:
         return self._own.wishes(slots[own] - self._begin)
 
 
-class JoinedArrays:
+class JoinedArrays(Keeper):
     """The sharded arrays of several stores, each as one."""
 
     def __init__(self, stores: Sequence[Stored]) -> None:
         self._each = [stored.arrays for stored in stores]
-        self._kept: tuple[object, Ring] | None = None
 
     def sharded(self, name: str) -> JoinedSharded | None:
         """Return an array, or ``None`` if it is one of the small ones."""
         parts = [arrays.sharded(name) for arrays in self._each]
         found = [part for part in parts if part is not None]
         return JoinedSharded(found) if found else None
-
-    def ring(self, kind: object) -> Ring:
-        """Return memory of an epoch that is over, if it is of this kind; or else none."""
-        kept, self._kept = self._kept, None
-        return kept[1] if kept is not None and kept[0] == kind else deque()
-
-    def keep(self, kind: object, ring: Ring) -> None:
-        """Keep memory for the next epoch."""
-        self._kept = kind, ring
 
     def source(self, sharded: JoinedSharded, pool: Pool, effort: Effort) -> JoinedSource:
         """Return an array's samples: of each store mapped where they can be."""

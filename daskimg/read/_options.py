@@ -161,7 +161,9 @@ class Form:
         this epoch or of the next. Fresh memory costs as much again as copying into it.
     allocate
         Called as ``allocate(shape, dtype)`` for each array of images and sharded targets, to
-        have them in memory of another kind, as pinned memory.
+        have them in memory of another kind, as pinned memory: what it returns is written into,
+        and stays the caller's; with ``reuse`` it is called once for each batch ahead, and its
+        arrays are filled again.
     """
 
     targets: Sequence[str] = ()

@@ -12,6 +12,7 @@ import numpy as np
 
 from daskimg.errors import OptionError
 from daskimg.read._ahead import Ahead
+from daskimg.read._sources import Memories
 from daskimg.read._staged import steps_of
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Reader:
     def release(self) -> None:
         """Keep reused memory for the next epoch; nothing is written into it any more."""
         if self._ring:
-            self._arrays.keep(self._ring_kind, self._ring)
+            self._arrays.keep(self._ring_kind, Memories(self._ring, self.pool.emptied()))
             self._ring = deque()
 
     def _memory(self, lines: int) -> dict[str, NDArray[Any]]:
@@ -146,7 +147,8 @@ class Reader:
         if not self._options.reuse:
             return self._allocated(lines)
         if not self._ring:
-            self._ring = self._arrays.ring(self._ring_kind)
+            self._ring, spare = self._arrays.memories(self._ring_kind)
+            self.pool.take_over(spare)
         if len(self._ring) <= self.ahead:
             self._ring.append(self._allocated(self._lines))
         else:

@@ -14,6 +14,7 @@ import pytest
 import scenes
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import daskimg
 from daskimg import fetch, run
@@ -98,15 +99,24 @@ def signed(pictures, tmp_path):
         if f"token={SECRET}" not in query:
             return 403, b""
         file = folder / path.rpartition("/")[2]
-        return (200, file.read_bytes()) if file.exists() else (404, b"")
+        if not file.exists():
+            return 404, b""
+        return 200, grey(file) if "/mask/" in path else file.read_bytes()
 
     with serving(answer) as server:
         urls = [f"{server}/in/{name}?id={i}&token={SECRET}{i}" for i, name in enumerate(names)]
         table = tmp_path / "t.csv"
-        pd.DataFrame({"path": urls, "mask": urls, "label": list("abababab")}).to_csv(
-            table, index=False
-        )
+        masks = [url.replace("/in/", "/mask/") for url in urls]
+        frame = pd.DataFrame({"path": urls, "mask": masks, "label": list("abababab")})
+        frame.to_csv(table, index=False)
         yield server, table, names
+
+
+def grey(file):
+    """A picture as a mask of the same size."""
+    sink = io.BytesIO()
+    Image.open(file).convert("L").save(sink, "PNG")
+    return sink.getvalue()
 
 
 def leaks(folder):

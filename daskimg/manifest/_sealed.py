@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from daskimg import fetch
 from daskimg.errors import StoreError
@@ -49,8 +47,8 @@ def public_column(column: Column) -> Column:
 
 
 def new_key() -> bytes:
-    """Return a key for one plan."""
-    return ChaCha20Poly1305.generate_key()
+    """Return a key for one plan: 256 bits."""
+    return os.urandom(32)
 
 
 def sealed(secrets: Mapping[str, Column], rows: int, key: bytes) -> pa.Array:
@@ -82,11 +80,16 @@ def _cells(column: Column) -> Iterable[Any]:
 
 
 def _seal(content: bytes, key: bytes) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # no reader needs it
+
     nonce = os.urandom(_NONCE)
     return nonce + ChaCha20Poly1305(key).encrypt(nonce, content, None)
 
 
 def _open(content: bytes, key: bytes) -> bytes:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
     try:
         return ChaCha20Poly1305(key).decrypt(content[:_NONCE], content[_NONCE:], None)
     except InvalidTag:

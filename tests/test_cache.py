@@ -278,6 +278,19 @@ def test_the_longest_unused_goes_and_never_what_is_held(tmp_path):
     assert {p.name[0] for p in tmp_path.iterdir() if p.is_file()} == {"c", "d"}
 
 
+def test_what_others_put_into_the_folder_stays(tmp_path):
+    others = [tmp_path / "thesis.tex", tmp_path / ".daskimg-notes", tmp_path / "abc"]
+    for path in others:
+        path.write_bytes(bytes(1000))
+    cache = Cache(str(tmp_path), 150)
+
+    for letter in "abc":
+        cache.get(stamp(letter), fill(letter), keep)
+
+    assert all(path.stat().st_size == 1000 for path in others)
+    assert [p.name[0] for p in tmp_path.iterdir() if len(p.name) == 64] == ["c"]
+
+
 KILLED = """
 import os, signal, sys
 import numpy as np

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from daskimg import usage
 from daskimg.errors import (
     AccessError,
     DaskimgError,
@@ -99,24 +100,12 @@ def _use(context: click.Context, **given: Any) -> None:
     context.with_resource(fetch.using(fetch.configured().changed(given)))
 
 
-_EPILOG = """
-\b
-Examples
-  python -m daskimg.run labels.csv out.zarr --size 64
-  python -m daskimg.run pictures/ out.zarr --recipe center-crop --size 224
-  python -m daskimg.run "gs://bucket/part-*.parquet" gs://bucket/out.zarr --label class:int
-  python -m daskimg.run labels.csv out.zarr --dry-run
-
-\b
-Exit status
-  0  committed: the store can be read
-  1  finished, but more than --max-failed failed: not committed (run again with a higher limit)
-  2  refused: nothing was written
-  3  stopped by a fault or a signal: run the same command again to go on
-"""
-
-
-@click.command("run", epilog=_EPILOG, context_settings={"max_content_width": 99})
+@click.command(
+    "run",
+    cls=usage.Sectioned,
+    epilog=usage.RUN,
+    short_help="Build a store, or finish, repair or relabel it.",
+)
 @click.argument("manifest")
 @click.argument("store")
 @click.option(
@@ -152,9 +141,8 @@ Exit status
               help="resize, center-crop, tiles, pose ... or a TOML file.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
               help="Change a field of a step, of `mask`, or of `decode`. Repeatable.")  # fmt: skip
-@click.option(
-    "--size", type=Size(), help="Height and width of the images, instead of the recipe's."
-)
+@click.option("--size", type=Size(), metavar="N|HxW",
+              help="Height and width of the images, instead of the recipe's.")  # fmt: skip
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.")
 @click.option("--dtype", metavar="T", help="uint8, uint16 or float32: what 16-bit sources keep.")
 @click.option("--seed", type=int, default=None, metavar="N", help="Key of all randomness.")

@@ -68,6 +68,24 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
             self.fail(f"{value!r} is no size; try 64, or 48x64 for height x width", param, ctx)
 
 
+class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """The least and the most of something: ``1:8``."""
+
+    name = "MIN:MAX"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return (least, most)."""
+        if isinstance(value, tuple):
+            return value
+        least, _, most = str(value).partition(":")
+        try:
+            return int(least), int(most)
+        except ValueError:
+            self.fail(f"{value!r} are no bounds; try 1:8", param, ctx)
+
+
 def storage_option(function: Any) -> Any:
     """Let a command take storage options; they hold while it runs, and are shown nowhere."""
     return click.option(
@@ -159,8 +177,14 @@ Exit status
               help="Commit if no more than this fraction of the samples failed.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS|FILE", envvar="DASK_SCHEDULER_ADDRESS",
               help="A Dask scheduler; by default a local cluster is started.")  # fmt: skip
+@click.option("--tls-ca", metavar="FILE", help="Whose certificates a tls:// scheduler may have.")
+@click.option("--tls-cert", metavar="FILE", help="This client's certificate, for tls://.")
+@click.option("--tls-key", metavar="FILE", help="Its key.")
+@click.option("--wait-workers", "wait", type=float, default=300.0, metavar="SECONDS",
+              show_default=True, help="For a cluster without workers; then exit 3.")  # fmt: skip
 @storage_option
 @click.option("--workers", type=int, metavar="N", help="Worker processes of the local cluster.")
+@click.option("--adaptive", type=Bounds(), help="Worker processes, as many as there is work for.")
 @click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
 @click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and try 100 rows; write nothing.")
@@ -270,7 +294,10 @@ class _Command:
         from daskimg.build import ClusterOptions
 
         given = self._given
-        names = ("scheduler", "workers", "threads", "memory_limit")
+        names = (
+            "scheduler", "workers", "threads", "memory_limit", "adaptive",
+            "tls_ca", "tls_cert", "tls_key", "wait",
+        )  # fmt: skip
         return ClusterOptions(**{name: given[name] for name in names})
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
@@ -289,7 +316,9 @@ class _Command:
                 self._tally = tally
                 watcher(tally)
 
-            report = build_store(plan, cluster=cluster, on_tally=count, on_client=begin)
+            report = build_store(
+                plan, cluster=cluster, on_tally=count, on_client=begin, on_note=self._say
+            )
         return self._finished(report, plan)
 
     def _finished(self, report: Report, plan: Plan) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,11 @@ from distributed import KilledWorker, futures_of
 from daskimg import store
 from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
+from daskimg.build._resume import finished
 from daskimg.build._shards import (
     assemble_rows,
     assemble_samples,
     build_shard,
-    fresh,
     mapped,
     read_rows,
     told,
@@ -53,6 +54,8 @@ class Course:
         The cluster.
     on_tally
         Called with the counts whenever a shard is finished.
+    resuming
+        Whether shards may be finished already.
     """
 
     def __init__(
@@ -62,12 +65,15 @@ class Course:
         folder: Folder,
         crew: Crew,
         on_tally: Callable[[Tally], None],
+        *,
+        resuming: bool,
     ) -> None:
         self._plan = plan
         self._brief = brief
         self._folder = folder
         self._crew = crew
         self._on_tally = on_tally
+        self._resuming = resuming
         self._began = time.perf_counter()
         threads = sum(crew.threads.values())
         self._tally = Tally(plan.samples, timeline=Timeline(threads))
@@ -90,7 +96,7 @@ class Course:
 
     def _build_shards(self) -> None:
         """Build all shards; those that kill their workers at last, without the row that does."""
-        spans = self._plan.shard_rows()
+        spans = self._unfinished()
         for round_ in range(_ROUNDS):
             killed = self._build_some(spans)
             if not killed:
@@ -105,10 +111,23 @@ class Course:
             f"command again to go on"
         )
 
+    def _unfinished(self) -> list[ShardRows]:
+        """Return the shards that need a task; count the others."""
+        spans = self._plan.shard_rows()
+        if not self._resuming:
+            return spans
+        known = set()
+        for entry in finished(self._crew, self._folder, self._brief):
+            known.add(entry.shard)
+            self._tally.resume(entry)
+        if known:
+            self._on_tally(self._tally)
+        return [span for span in spans if span.shard not in known]
+
     def _build_some(self, spans: list[ShardRows]) -> list[ShardRows]:
         """Build shards, and return those that killed their workers."""
         killed = []
-        with told(self._crew.client, self._brief) as run:
+        with told(self._crew, self._brief) as run:
             jobs = Jobs(self._crew, partial(self._submit, run))
             with closing(jobs.results(spans)) as results:
                 for span, found in results:
@@ -138,7 +157,7 @@ class Course:
                 run,
                 meta=REPORT,
                 enforce_metadata=False,
-                token=fresh("daskimg-shard"),
+                token=f"daskimg-shard-{uuid.uuid4().hex}",
             )
             placed = {"workers": workers, "allow_other_workers": True} if workers else {}
             futures = futures_of(self._crew.client.persist(reports, **placed))
@@ -162,7 +181,7 @@ class Course:
         # Labels are written in place: no reader is to meet new numbers and old names.
         self._folder.remove("zarr.json")
         total = store.Assembled()
-        with told(self._crew.client, brief) as run:
+        with told(self._crew, brief) as run:
             for work, items in (
                 (assemble_samples, store.sample_spans(brief)),
                 (assemble_rows, list(store.row_files(brief.rows))),

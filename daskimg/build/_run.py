@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from distributed import Client, get_client
+from distributed import Client, LocalCluster, get_client
+from distributed.deploy.cluster import Cluster
 
 from daskimg import store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
+from daskimg.build._fitness import check_memory, check_versions, fit
+from daskimg.build._log import logged
 from daskimg.build._report import Report, Tally
-from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
 from daskimg.build._trial import try_on
 from daskimg.build._workers import set_up
@@ -29,7 +31,7 @@ from daskimg.plan import Plan
 from daskimg.statistics import COMPILE_PAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from daskimg.build._standing import Standing
@@ -42,7 +44,7 @@ def build_store(
     plan: Plan,
     *,
     client: Client | None = None,
-    cluster: ClusterOptions | None = None,
+    cluster: ClusterOptions | Cluster | None = None,
     on_tally: Callable[[Tally], None] | None = None,
     on_client: Callable[[Client], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -56,7 +58,7 @@ def build_store(
     client
         A Dask client. By default the current one, else a local cluster for this run.
     cluster
-        What that local cluster is like.
+        What that local cluster is like, or a scheduler's address; or a cluster object of Dask's.
     on_tally
         Called with the counts whenever a shard is finished.
     on_client
@@ -88,9 +90,14 @@ def build_store(
             return _unchanged(plan, standing)
     with _connecting(client, cluster) as connected:
         client = connected()
-        crew = Crew(client, Patience(), on_note or _LOG.warning)
+        wait = cluster.wait if isinstance(cluster, ClusterOptions) else ClusterOptions().wait
+        crew = Crew(client, Patience(workers=wait), on_note or _LOG.warning)
         crew.wait()
-        with set_up(client):
+        check_memory(crew, plan)
+        foreign = not isinstance(client.cluster, LocalCluster)  # else it is this environment's
+        if foreign:
+            check_versions(crew)
+        with set_up(client), fit(crew, plan) if foreign else nullcontext():
             if step == "begin" or damaged:
                 try_on(crew, plan)
             stored, expected = _begin(plan, standing, damaged)
@@ -103,11 +110,16 @@ def build_store(
                 compiled=plan.values >= COMPILE_PAYS,
                 retry=moved and standing.commit is None,
                 spare=_spare_memory(client),
-                call=fresh("daskimg"),
+                call=crew.fresh(),
                 convicted=store.read_verdicts(standing.folder),
             )
-            course = Course(plan, brief, standing.folder, crew, on_tally or _silent)
-            return course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+            resuming = step != "begin"
+            course = Course(
+                plan, brief, standing.folder, crew, on_tally or _silent, resuming=resuming
+            )
+            with logged(standing.folder, stored.run, crew) as reports:
+                reports.append(course.run(stored, "repaired" if damaged else _OUTCOMES[step]))
+            return reports[0]
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:
@@ -121,7 +133,7 @@ def _check_types(plan: object, client: object, cluster: object) -> None:
             f"client must be a dask.distributed.Client, got {given(client)}; an address goes "
             f"into cluster=ClusterOptions(scheduler='tcp://host:8786')"
         )
-    if cluster is not None and not isinstance(cluster, ClusterOptions):
+    if cluster is not None and not isinstance(cluster, ClusterOptions | Cluster):
         raise OptionError(
             f"cluster must be ClusterOptions, got {given(cluster)}; "
             f"try cluster=ClusterOptions(workers=4)"
@@ -174,14 +186,22 @@ def _silent(tally: Tally) -> None:
 
 
 def _connecting(
-    client: Client | None, cluster: ClusterOptions | None
+    client: Client | None, cluster: ClusterOptions | Cluster | None
 ) -> AbstractContextManager[Callable[[], Client]]:
     """Return a context of a function that returns the client, once there is one."""
     if client is None and cluster is None:
         client = _current_client()
     if client is not None:
         return nullcontext(lambda: client)
+    if isinstance(cluster, Cluster):
+        return _joining(cluster)
     return starting(cluster or ClusterOptions())
+
+
+@contextmanager
+def _joining(cluster: Cluster) -> Iterator[Callable[[], Client]]:
+    with Client(cluster) as client:
+        yield lambda: client
 
 
 def _current_client() -> Client | None:

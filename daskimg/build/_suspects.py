@@ -11,7 +11,7 @@ from distributed import KilledWorker
 
 from daskimg import store
 from daskimg.build._jobs import Jobs
-from daskimg.build._shards import fresh, mapped, told, try_alone
+from daskimg.build._shards import mapped, told, try_alone
 from daskimg.errors import StoppedError
 from daskimg.words import named
 
@@ -44,7 +44,7 @@ def convicted(crew: Crew, folder: Folder, brief: Brief, suspects: list[ShardRows
     for span in suspects:
         crew.tell(f"{described(span)} killed its worker: its rows are tried alone")
     innocent: list[Verdict] = []
-    with told(crew.client, replace(brief, call=fresh("daskimg"))) as run:
+    with told(crew, replace(brief, call=crew.fresh())) as run:
         jobs = Jobs(crew, partial(mapped, crew.client, try_alone, run))
         with closing(jobs.results(suspects)) as results:
             for span, found in results:
@@ -57,8 +57,7 @@ def convicted(crew: Crew, folder: Folder, brief: Brief, suspects: list[ShardRows
                 innocent += [verdict for verdict in found if not verdict.guilty]
     if innocent:
         raise StoppedError(_advice(innocent[0]))
-    call = fresh("daskimg")
-    return replace(brief, call=call, convicted=store.read_verdicts(folder))
+    return replace(brief, call=crew.fresh(), convicted=store.read_verdicts(folder))
 
 
 def _keep(crew: Crew, folder: Folder, span: ShardRows, verdicts: list[Verdict]) -> None:

@@ -21,7 +21,7 @@ from daskimg.plan._expansion import Listed, Uniform
 from daskimg.plan._inputs import address, check_inputs, check_settings
 from daskimg.plan._layout import arrays_of, choose_layout
 from daskimg.plan._measure import check_splits, expand, named_split
-from daskimg.plan._summary import lines, plain
+from daskimg.plan._summary import lines, plain, task_bytes
 from daskimg.words import megabytes
 
 if TYPE_CHECKING:
@@ -104,6 +104,11 @@ class Plan:
     def shard_bytes(self) -> int:
         """Bytes that a task holds for its shard of all sharded arrays."""
         return max(group.shard_bytes for group in self.groups)
+
+    @property
+    def task_bytes(self) -> int | None:
+        """The most that a task holds, its largest picture included, if sizes have been read."""
+        return task_bytes(self)
 
     @property
     def root(self) -> str:

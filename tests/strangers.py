@@ -5,6 +5,7 @@ import signal
 from contextlib import contextmanager
 
 import clusters
+import psutil
 import scenes
 
 QUIET = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
@@ -39,7 +40,10 @@ class Cluster:
         clusters.wait_until(lambda: "Registered to:" in said(), said)
 
     def freeze(self, name):
-        clusters.kill_group(self._processes[name], signal.SIGSTOP)
+        """Stop a worker, and not its nanny; or the scheduler."""
+        own = psutil.Process(self._processes[name].pid)
+        for process in own.children(recursive=True) or [own]:
+            process.send_signal(signal.SIGSTOP)
 
     def kill(self, name):
         clusters.kill_group(self._processes[name])

@@ -149,7 +149,8 @@ class Crew:
                 f"the scheduler has not answered for {self.patience.scheduler:g} seconds; {_GO_ON}"
             ) from None
         except OSError as error:
-            raise StoppedError(f"the connection to the scheduler is lost; {_GO_ON}") from error
+            who = "a worker" if self.client.status == "running" else "the scheduler"
+            raise StoppedError(f"the connection to {who} is lost; {_GO_ON}") from error
 
     def fresh(self) -> str:
         """Return a name for a part of the run: whose it is tells ``run_of``."""

@@ -111,7 +111,6 @@ def build_store(
                 retry=moved and standing.commit is None,
                 spare=_spare_memory(client),
                 call=crew.fresh(),
-                convicted=store.read_verdicts(standing.folder),
             )
             resuming = step != "begin"
             course = Course(

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 _BRIEFS: dict[str, Brief] = {}
 """What the runs in which this process takes part have told it, by their names."""
 
+Killers = tuple[tuple[int, int], ...]
+"""(shard, row) of what killed its worker."""
+
 _ON = "on worker "
 _AT_ONCE = 8  # entries read at a time: the wait for a bucket is theirs, not the run's
 
@@ -81,10 +84,11 @@ def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
         return read_shard_rows(span, brief)
 
 
-def build_shard(rows: pd.DataFrame, run: str) -> pd.DataFrame:
-    """Build a shard, and return its report with the worker's name."""
+def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFrame:
+    """Build a shard without what kills its worker; return its report, with the worker's name."""
     with _part(run) as brief:
-        return run_task(rows, brief).assign(worker=str(get_worker().name))
+        report = run_task(rows, replace(brief, convicted=convicted))
+        return report.assign(worker=str(get_worker().name))
 
 
 def recall(shards: list[int], run: str) -> list[store.Entry]:
@@ -101,11 +105,13 @@ def try_given(rows: pd.DataFrame, run: str) -> Trial:
         return try_some(rows, brief, thorough=False)
 
 
-def try_alone(span: ShardRows, run: str) -> list[Verdict]:
-    """Find the rows of a shard that kill their worker, in processes beside this one."""
+def try_alone(span: ShardRows, run: str, known: Killers) -> list[Verdict]:
+    """Find more rows of a shard that kill their worker, in processes beside this one."""
     with _part(run) as brief:
         limits = Limits(memory=get_worker().memory_manager.memory_limit)
-        return find_killers(read_shard_rows(span, brief), brief, limits, dumps)
+        rows = read_shard_rows(span, brief)
+        convicted = [row for shard, row in known if shard == span.shard]
+        return find_killers(rows[~rows["row"].isin(convicted)], brief, limits, dumps)
 
 
 def assemble_samples(span: tuple[int, int, int], run: str) -> store.Assembled:

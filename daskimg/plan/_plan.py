@@ -130,7 +130,6 @@ class Plan:
         retry: bool = False,
         spare: int = 0,
         call: str = "",
-        convicted: tuple[tuple[int, int], ...] = (),
     ) -> Brief:
         """Return what the tasks of a run are told."""
         return Brief(
@@ -150,7 +149,6 @@ class Plan:
             spare=spare,
             generation=self.manifest.generation,
             call=call,
-            convicted=convicted,
         )
 
     def shard_rows(self) -> list[ShardRows]:

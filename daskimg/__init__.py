@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from daskimg.contract import check_transform
     from daskimg.decode import Picture
     from daskimg.errors import (
+        AccessError,
         DaskimgError,
         ManifestError,
         OptionError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         TransformError,
         TransportError,
     )
+    from daskimg.export import Export, ExportOptions, export_samples
     from daskimg.heatmaps import draw_heatmaps
     from daskimg.manifest import Manifest, read_manifest
     from daskimg.noise import gaussian_noise
@@ -91,6 +93,7 @@ _ROOMS = {
     "contract": ("check_transform",),
     "decode": ("Picture",),
     "errors": (
+        "AccessError",
         "DaskimgError",
         "ManifestError",
         "OptionError",
@@ -101,6 +104,7 @@ _ROOMS = {
         "TransformError",
         "TransportError",
     ),
+    "export": ("Export", "ExportOptions", "export_samples"),
     "heatmaps": ("draw_heatmaps",),
     "manifest": ("Manifest", "read_manifest"),
     "noise": ("gaussian_noise",),
@@ -155,6 +159,7 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "AccessError",
     "Autocontrast",
     "Batch",
     "CenterCrop",
@@ -165,6 +170,8 @@ __all__ = [
     "DecodeOptions",
     "Epoch",
     "Equalize",
+    "Export",
+    "ExportOptions",
     "Fit",
     "Flip",
     "Grayscale",
@@ -212,6 +219,7 @@ __all__ = [
     "check_transform",
     "draw_heatmaps",
     "epoch_order",
+    "export_samples",
     "gaussian_noise",
     "join_tiles",
     "normalize",

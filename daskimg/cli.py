@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,8 @@ from daskimg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from daskimg.export import Format
 
 
 @click.group(context_settings={"max_content_width": 99})
@@ -109,6 +112,70 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
         again = f", {counted(found.recomputed, 'sample')} made again" if found.recomputed else ""
         click.echo(f"{whole}: {counted(found.objects, 'object')}{again}: {found.url}")
     return 1 if found.findings else 0
+
+
+_EXPORT_EPILOG = """
+\b
+Examples
+  daskimg export out.zarr --to png pictures/
+  daskimg export out.zarr --to webdataset --encoding jpeg tars/
+  daskimg export tiny.zarr --to tfrecord --layout one-hot gs://bucket/records
+  daskimg export pose.zarr --to tfrecord --layout pose --split train records/
+  daskimg export out.zarr --to parquet hub/data
+
+\b
+Exit status
+  0  all is there
+  2  refused: the store has not what the format needs, or the folder holds something else
+  3  stopped: run the same command again to go on
+"""
+
+
+@group.command("export", epilog=_EXPORT_EPILOG)
+@click.argument("store")
+@click.argument("folder")
+@click.option("--to", "form", required=True, metavar="FORMAT", type=click.Choice(
+              ["png", "jpeg", "tfrecord", "webdataset", "npy", "parquet"]),
+              help="png, jpeg: files in class folders. tfrecord: tf.train.Example. webdataset: "
+              "tars. npy: NumPy. parquet: as Hugging Face datasets read it.")  # fmt: skip
+@click.option("--split", "splits", multiple=True, metavar="NAME",
+              help="This split only. Repeatable; by default all.")  # fmt: skip
+@click.option("--layout", type=click.Choice(["example", "one-hot", "pose"]),
+              help="Fields of a TFRecord. example: image/encoded, image/class/label and more. "
+              "one-hot: raw pixels, a one-hot label, and sizes.json beside it. pose: a crop as "
+              "JPEG, with joints in its pixels.")  # fmt: skip
+@click.option("--encoding", type=click.Choice(["png", "jpeg"]),
+              help="Of pictures in records, tars and tables. Default: png, which keeps every "
+              "pixel; for layout pose jpeg.")  # fmt: skip
+@click.option("--quality", type=int, default=95, metavar="N", show_default=True, help="Of JPEG.")
+@click.option("--shard-samples", type=int, metavar="N",
+              help="Samples a file. Default: 128 MB of pixels, at most 16,384.")  # fmt: skip
+@click.option("--limit", type=int, metavar="N", help="The first N samples only, of each split.")
+@click.option("--threads", type=int, metavar="N", help="Threads that encode. Default: the cores.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def export(
+    store: str, folder: str, form: Format, splits: tuple[str, ...], quiet: bool, **given: Any
+) -> int:
+    """Write the samples of STORE into FOLDER, in a form that other tools read.
+
+    Order and labels are kept, samples that failed are left out and counted, and equal stores
+    give equal bytes. Files are written whole: run it again to go on where it was stopped.
+    """
+    from daskimg.export import ExportOptions, export_samples
+    from daskimg.progress import Counting
+    from daskimg.read import open_store, splits_of
+
+    options = ExportOptions(
+        format=form, **{name: value for name, value in given.items() if value is not None}
+    )
+    for split in splits or splits_of(store) or (None,):
+        with nullcontext() if quiet else Counting() as on_samples:
+            found = export_samples(
+                open_store(store, split), folder, options, on_samples=on_samples
+            )
+        if not quiet:
+            click.echo("\n".join(found.lines()))
+    return COMMITTED
 
 
 @group.command("recipe")

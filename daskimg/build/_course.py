@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import futures_of
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
 from daskimg.build._resume import finished
@@ -24,7 +24,7 @@ from daskimg.build._shards import (
     told,
 )
 from daskimg.build._suspects import convict, described
-from daskimg.errors import ManifestError, StoppedError, StoreError
+from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
 from daskimg.task import REPORT, ROWS
 from daskimg.timeline import Timeline
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from daskimg.build._crew import Crew
     from daskimg.build._shards import Killers
+    from daskimg.build._watch import Channel
     from daskimg.fetch import Folder
     from daskimg.plan import Brief, Plan, ShardRows
 
@@ -55,6 +56,8 @@ class Course:
         The cluster.
     on_tally
         Called with the counts whenever a shard is finished.
+    channel
+        How tasks tell the scheduler what they do, if it watches.
     resuming
         Whether shards may be finished already.
     """
@@ -66,8 +69,9 @@ class Course:
         folder: Folder,
         crew: Crew,
         on_tally: Callable[[Tally], None],
+        channel: Channel | None = None,
         *,
-        resuming: bool,
+        resuming: bool = False,
     ) -> None:
         self._plan = plan
         self._brief = brief
@@ -75,6 +79,7 @@ class Course:
         self._crew = crew
         self._on_tally = on_tally
         self._fresh = not resuming
+        self._channel = channel
         self._began = time.perf_counter()
         threads = sum(crew.threads.values())
         self._tally = Tally(plan.samples, timeline=Timeline(threads))
@@ -82,17 +87,21 @@ class Course:
     def run(self, stored: store.StoredPlan, outcome: str) -> Report:
         """Build what is not finished yet, commit, and report."""
         try:
-            with told(self._crew, self._brief) as run:
+            with told(self._crew, self._brief, self._channel) as run:
                 self._build_shards(run)
                 if self._tally.failed > self._plan.options.max_failed * self._tally.total:
                     examples = store.first_failures(self._folder, self._tally.failed_in)
-                    return Report.of(self._plan, "refused", self._tally, examples)
+                    return self._report("refused", examples)
                 self._commit(run, stored)
-        except (OSError, StoreError, ManifestError) as error:  # work has been done by now
+        except (OSError, StoreError, ManifestError, AccessError) as error:  # work has been done
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
-        return Report.of(self._plan, outcome, self._tally)
+        return self._report(outcome)
+
+    def _report(self, outcome: str, examples: tuple[store.Failure, ...] = ()) -> Report:
+        self._tally.traffic.add(fetch.traffic(reset=True))
+        return Report.of(self._plan, outcome, self._tally, examples)
 
     def _build_shards(self, run: str) -> None:
         """Build all shards; those that kill their workers at last, without the row that does."""
@@ -114,12 +123,15 @@ class Course:
         spans = self._plan.shard_rows()
         if self._fresh:
             return spans
-        known = set()
-        for entry in finished(self._crew, self._folder, run):
-            known.add(entry.shard)
-            self._tally.resume(entry)
-        if known:
+        known: set[int] = set()
+        for entries, traffic in finished(self._crew, self._folder, run):
+            for entry in entries:
+                known.add(entry.shard)
+                self._tally.resume(entry)
+            self._tally.traffic.add(traffic)
             self._on_tally(self._tally)
+            if self._channel is not None:
+                self._channel.resumed(self._crew.client, entries)
         return [span for span in spans if span.shard not in known]
 
     def _build_some(self, run: str, spans: list[ShardRows]) -> list[ShardRows]:
@@ -185,7 +197,8 @@ class Course:
         ):
             jobs = Jobs(self._crew, partial(mapped, self._crew.client, work, run))
             with closing(jobs.results(items)) as results:
-                for _, made in results:
-                    total.add(made)
+                for _, (assembled, traffic) in results:
+                    total.add(assembled)
+                    self._tally.traffic.add(traffic)
         commit = store.commit_store(self._folder, brief, stored, total)
         store.tidy(self._folder, commit)

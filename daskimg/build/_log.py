@@ -15,7 +15,7 @@ from daskimg.build._fitness import versions
 from daskimg.errors import DaskimgError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from daskimg.build._crew import Crew
     from daskimg.build._report import Report
@@ -26,8 +26,8 @@ _ADDRESS = re.compile(
 
 
 @contextmanager
-def logged(folder: fetch.Folder, run: str, crew: Crew) -> Iterator[list[Report]]:
-    """Log what goes on in the context; the report is to be put into the list it yields.
+def logged(folder: fetch.Folder, run: str, crew: Crew) -> Iterator[Callable[[Report], None]]:
+    """Log what goes on in the context; what it yields is to be called with the report.
 
     A run that is killed leaves no log; one that is stopped says why.
     """
@@ -35,7 +35,7 @@ def logged(folder: fetch.Folder, run: str, crew: Crew) -> Iterator[list[Report]]
     reports: list[Report] = []
     error: BaseException | None = None
     try:
-        yield reports
+        yield reports.append
     except BaseException as caught:
         error = caught
         raise

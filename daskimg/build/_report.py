@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from daskimg.fetch import KINDS, Traffic
 from daskimg.timeline import STAGES, Span, Timeline
 from daskimg.words import counted, named
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from daskimg.plan import Plan
     from daskimg.store import Entry, Failure
 
+_FAULTS = {"throttled": "429", "server": "5xx", "timeout": "time-out", "corrupt": "damaged"}
 _SHARDS = 3  # as many as there are examples of a reason
 
 
@@ -45,6 +47,8 @@ class Tally:
         By reason, the first three of the finished shards in which a sample failed.
     timeline
         When the tasks of this run ran, and at which stage for how long.
+    traffic
+        What was asked of servers, by the client since the run began and by its workers.
     """
 
     total: int
@@ -60,6 +64,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     failed_in: dict[str, list[int]] = field(default_factory=dict)
     timeline: Timeline = field(default_factory=Timeline)
+    traffic: Traffic = field(default_factory=Traffic)
 
     @property
     def images_per_second(self) -> float:
@@ -89,6 +94,7 @@ class Tally:
         self.failed += int(report["failed"])
         self.reduced += int(report["reduced"])
         self.completed += int(report["completed"])
+        self.traffic.add(Traffic.from_json(json.loads(report["traffic"])))
         self._count_reasons(json.loads(report["reasons"]), int(report["shard"]))
         self.source_bytes += int(report["source_bytes"])
         self.stored_bytes += int(report["stored_bytes"])
@@ -135,6 +141,9 @@ class Report:
         The first failures of each reason, if the store was refused.
     timeline
         When the tasks of this run ran, and at which stage for how long.
+    traffic
+        What was asked of servers: requests by kind, repetitions by fault, bytes. Those of the
+        plan, which was made before, are not among them.
     """
 
     url: str
@@ -153,6 +162,7 @@ class Report:
     empty: int
     examples: tuple[Failure, ...] = ()
     timeline: Timeline = field(default_factory=Timeline)
+    traffic: Traffic = field(default_factory=Traffic)
 
     @classmethod
     def of(
@@ -176,6 +186,7 @@ class Report:
             empty=plan.empty_rows,
             examples=examples,
             timeline=tally.timeline,
+            traffic=tally.traffic,
         )
 
     @property
@@ -185,7 +196,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        found = {name: getattr(self, name) for name in self.__slots__ if name != "timeline"}
+        own = ("timeline", "traffic")
+        found = {name: getattr(self, name) for name in self.__slots__ if name not in own}
         examples = [failure._asdict() for failure in self.examples]
         rate = round(self.images_per_second, 1)
         stages = {stage: round(self.timeline.stages[stage], 3) for stage in STAGES}
@@ -195,6 +207,10 @@ class Report:
             "examples": examples,
             "stages": stages,
             "limited_by": self.timeline.limit(),
+            "requests": {kind: self.traffic.requests[kind] for kind in KINDS},
+            "retries": dict(self.traffic.retries.most_common()),
+            "received_bytes": self.traffic.received,
+            "sent_bytes": self.traffic.sent,
         }
 
     def lines(self) -> list[str]:
@@ -225,7 +241,18 @@ class Report:
                 f"read, {self.stored_bytes / 1e6:,.1f} MB written in {self.seconds:,.1f} s"
             )
             found += [f"  limited by {limit}" for limit in [self.timeline.limit()] if limit]
-        return [*found, f"  {self.url}"]
+        return [*found, *self._traffic_lines(), f"  {self.url}"]
+
+    def _traffic_lines(self) -> list[str]:
+        traffic, found = self.traffic, []
+        if traffic.requests:
+            kinds = ", ".join(f"{traffic.requests[kind]:,} {kind}" for kind in KINDS)
+            found = [f"  {counted(traffic.requests.total(), 'request')}: {kinds}"]
+        if traffic.retries:
+            faults = traffic.retries.most_common()
+            told = ", ".join(f"{count:,} {_FAULTS.get(kind, kind)}" for kind, count in faults)
+            found.append(f"  retried: {told}")
+        return found
 
     def _examples(self, reason: str) -> list[str]:
         mine = (failure for failure in self.examples if failure.reason == reason)

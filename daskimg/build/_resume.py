@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskimg.build._crew import Crew
-    from daskimg.fetch import Folder
+    from daskimg.fetch import Folder, Traffic
 
 _MANY = 256  # entries that a task reads
 
 
-def finished(crew: Crew, folder: Folder, run: str) -> Iterator[store.Entry]:
-    """Yield the entries of shards that need no task: read whole, and their objects are there.
+def finished(crew: Crew, folder: Folder, run: str) -> Iterator[tuple[list[store.Entry], Traffic]]:
+    """Yield entries of shards that need no task: read whole, and their objects are there.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def finished(crew: Crew, folder: Folder, run: str) -> Iterator[store.Entry]:
     batches = [shards[first : first + _MANY] for first in range(0, len(shards), _MANY)]
     jobs = Jobs(crew, partial(mapped, crew.client, recall, run))
     with closing(jobs.results(batches)) as results:
-        for _, found in results:
-            yield from (entry for entry in found if _is_there(entry, sizes))
+        for _, (found, traffic) in results:
+            yield [entry for entry in found if _is_there(entry, sizes)], traffic
 
 
 def _is_there(entry: store.Entry, sizes: dict[str, int]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from distributed import Client, LocalCluster, get_client
 from distributed.deploy.cluster import Cluster
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
@@ -17,7 +17,8 @@ from daskimg.build._fitness import check_memory, check_versions, fit
 from daskimg.build._log import logged
 from daskimg.build._report import Report, Tally
 from daskimg.build._standing import standing_of
-from daskimg.build._trial import try_on
+from daskimg.build._trial import check_sources, try_on
+from daskimg.build._watch import begin_watch, outcome_told
 from daskimg.build._workers import set_up
 from daskimg.errors import (
     ManifestError,
@@ -74,12 +75,13 @@ def build_store(
 
     Raises
     ------
-    StoreError, PlanError
+    StoreError, PlanError, AccessError
         Refused; nothing was written.
     StoppedError
         Stopped by a fault, resumable: run again.
     """
     _check_types(plan, client, cluster)
+    fetch.traffic(reset=True)  # what was asked before is no part of the run
     standing = standing_of(plan.url, overwrite=plan.options.overwrite)
     step = standing.step(plan)
     damaged: list[str] = []
@@ -88,6 +90,8 @@ def build_store(
         damaged = store.damaged_objects(standing.folder, standing.commit)
         if not damaged:
             return _unchanged(plan, standing)
+    if step == "begin" or damaged:
+        check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
         wait = cluster.wait if isinstance(cluster, ClusterOptions) else ClusterOptions().wait
@@ -101,6 +105,7 @@ def build_store(
             if step == "begin" or damaged:
                 try_on(crew, plan)
             stored, expected = _begin(plan, standing, damaged)
+            channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
             moved = standing.stored is not None and standing.stored.root != plan.root
@@ -112,13 +117,18 @@ def build_store(
                 spare=_spare_memory(client),
                 call=crew.fresh(),
             )
-            resuming = step != "begin"
             course = Course(
-                plan, brief, standing.folder, crew, on_tally or _silent, resuming=resuming
-            )
-            with logged(standing.folder, stored.run, crew) as reports:
-                reports.append(course.run(stored, "repaired" if damaged else _OUTCOMES[step]))
-            return reports[0]
+                plan, brief, standing.folder, crew, on_tally or _silent, channel,
+                resuming=step != "begin",
+            )  # fmt: skip
+            with (
+                logged(standing.folder, stored.run, crew) as log,
+                outcome_told(client, channel) as tell,
+            ):
+                report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+                tell(report.outcome)
+                log(report)
+            return report
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:
@@ -214,4 +224,5 @@ def _unchanged(plan: Plan, standing: Standing) -> Report:
     commit = standing.commit
     assert commit is not None
     tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
+    tally.traffic.add(fetch.traffic(reset=True))
     return Report.of(plan, "unchanged", tally)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from distributed import WorkerPlugin, get_worker
 from distributed.protocol.pickle import dumps
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._crew import run_of
 from daskimg.build._fitness import FAULTS
+from daskimg.build._shown import show_task
 from daskimg.errors import DaskimgError
-from daskimg.fetch import open_folder
 from daskimg.task import (
     Limits,
     Verdict,
@@ -37,11 +37,15 @@ if TYPE_CHECKING:
     from distributed import Client, Future, Worker
 
     from daskimg.build._crew import Crew
+    from daskimg.build._watch import Channel
     from daskimg.plan import Brief, ShardRows
     from daskimg.task import Trial
 
 _BRIEFS: dict[str, Brief] = {}
 """What the runs in which this process takes part have told it, by their names."""
+
+_CHANNELS: dict[str, Channel] = {}
+"""How they tell the scheduler what they do, those that it watches."""
 
 Killers = tuple[tuple[int, int], ...]
 """(shard, row) of what killed its worker."""
@@ -57,21 +61,25 @@ class UnfitWorker(DaskimgError):
 class _Told(WorkerPlugin):
     """Tells a worker what a run does, before its first task: also one that joins later."""
 
-    def __init__(self, brief: Brief) -> None:
+    def __init__(self, brief: Brief, channel: Channel | None) -> None:
         self.name = brief.call
         self._brief = brief
+        self._channel = channel
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS[self.name] = self._brief
+        if self._channel is not None:
+            _CHANNELS[self.name] = self._channel
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS.pop(self.name, None)
+        _CHANNELS.pop(self.name, None)
 
 
 @contextmanager
-def told(crew: Crew, brief: Brief) -> Iterator[str]:
+def told(crew: Crew, brief: Brief, channel: Channel | None = None) -> Iterator[str]:
     """Have all workers know what a run does while the context lasts; yield the part's name."""
-    crew.register(_Told(brief), brief.call)
+    crew.register(_Told(brief, channel), brief.call)
     try:
         yield brief.call
     finally:
@@ -86,17 +94,19 @@ def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
 
 def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFrame:
     """Build a shard without what kills its worker; return its report, with the worker's name."""
-    with _part(run) as brief:
-        report = run_task(rows, replace(brief, convicted=convicted))
+    with _part(run) as told_brief:
+        brief, channel = replace(told_brief, convicted=convicted), _CHANNELS.get(run)
+        report = show_task(rows, brief, channel) if channel else run_task(rows, brief)
         return report.assign(worker=str(get_worker().name))
 
 
-def recall(shards: list[int], run: str) -> list[store.Entry]:
+def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffic]:
     """Return the entries of shards that are finished and stay so, without their sums."""
     with _part(run) as brief, ThreadPoolExecutor(_AT_ONCE) as pool:
-        read = partial(store.whole_entry, open_folder(brief.url))
+        read = partial(store.whole_entry, fetch.open_folder(brief.url))
         found = [entry for entry in pool.map(read, shards) if entry]
-        return [replace(entry, sums={}) for entry in found if not must_retry(entry, brief)]
+        kept = [replace(entry, sums={}) for entry in found if not must_retry(entry, brief)]
+        return kept, fetch.traffic(reset=True)
 
 
 def try_given(rows: pd.DataFrame, run: str) -> Trial:
@@ -114,16 +124,20 @@ def try_alone(span: ShardRows, run: str, known: Killers) -> list[Verdict]:
         return find_killers(rows[~rows["row"].isin(convicted)], brief, limits, dumps)
 
 
-def assemble_samples(span: tuple[int, int, int], run: str) -> store.Assembled:
-    """Write a chunk of each small array."""
+def assemble_samples(
+    span: tuple[int, int, int], run: str
+) -> tuple[store.Assembled, fetch.Traffic]:
+    """Write a chunk of each small array; return what was written, and the traffic since."""
     with _part(run) as brief:
-        return store.assemble_samples(open_folder(brief.url), brief, span)
+        found = store.assemble_samples(fetch.open_folder(brief.url), brief, span)
+        return found, fetch.traffic(reset=True)
 
 
-def assemble_rows(number: int, run: str) -> store.Assembled:
-    """Write a file of the rows table."""
+def assemble_rows(number: int, run: str) -> tuple[store.Assembled, fetch.Traffic]:
+    """Write a file of the rows table; return what was written, and the traffic since."""
     with _part(run) as brief:
-        return store.assemble_rows(open_folder(brief.url), brief, number)
+        found = store.assemble_rows(fetch.open_folder(brief.url), brief, number)
+        return found, fetch.traffic(reset=True)
 
 
 def mapped(

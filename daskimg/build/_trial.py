@@ -8,6 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from daskimg import fetch
 from daskimg.build._jobs import Jobs
 from daskimg.build._shards import mapped, told, try_given
 from daskimg.errors import PlanError
@@ -27,9 +28,23 @@ def check_trial(plan: Plan) -> Trial:
     PlanError
         If no row works: the first resolved path, and what to check.
     """
+    check_sources(plan)
     trial = try_rows(plan, thorough=True)
     _refuse(plan, trial)
     return trial
+
+
+def check_sources(plan: Plan) -> None:
+    """Ask each bucket of the rows to be tried whether it may be read.
+
+    Raises
+    ------
+    AccessError
+        If one refuses that, or is not there.
+    """
+    places = map(plan.manifest.resolve, plan.facts.sample["path"].dropna())
+    for place in {fetch.bucket_of(place): place for place in places}.values():
+        fetch.check_access(place, fetch.READING)
 
 
 def try_on(crew: Crew, plan: Plan) -> None:

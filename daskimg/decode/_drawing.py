@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -38,13 +37,6 @@ class Strip(NamedTuple):
     notes: tuple[str, ...]
     panels: tuple[Panel, ...]
     more: str = ""
-
-
-def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """Return a (height, width, 3) picture as a PNG file."""
-    file = BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
 
 
 def scaled_down(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

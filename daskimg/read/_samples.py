@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from daskimg.export import Export, ExportOptions
+
 
 class Samples:
     """A finished store as a sequence of (image, label) pairs in table order.
@@ -273,6 +275,17 @@ class Samples:
         if state is not None:
             epoch.load_state_dict(state)
         return epoch
+
+    def export(self, url: str, options: ExportOptions | None = None, **settings: Any) -> Export:
+        """Write the samples as files of another format; see ``daskimg.export_samples``.
+
+        Examples
+        --------
+        >>> samples.export("tars", format="webdataset", encoding="jpeg")    # doctest: +SKIP
+        """
+        from daskimg.export import export_samples  # here: encoding needs Pillow, reading does not
+
+        return export_samples(self, url, options, **settings)
 
     def to_dask(self) -> Any:
         """Return the images as a Dask array, a block a shard; needs Dask."""

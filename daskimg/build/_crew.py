@@ -145,6 +145,9 @@ class Crew:
             return answer.result(self.patience.scheduler)
         except Unanswered:
             answer.cancel()
+            leaving = asyncio.run_coroutine_threadsafe(_left(self.client), loop.asyncio_loop)
+            with suppress(Exception):
+                leaving.result(_PARTING)
             raise StoppedError(
                 f"the scheduler has not answered for {self.patience.scheduler:g} seconds; {_GO_ON}"
             ) from None
@@ -206,6 +209,14 @@ class Crew:
 def run_of(part: str) -> str:
     """Return the name of the run to which a part belongs."""
     return part.partition(".")[0]
+
+
+async def _left(client: Any) -> None:
+    """Close a client whose scheduler says nothing: whoever asks it now is refused at once."""
+    client.status = "closing"  # else it would connect again
+    if client.scheduler_comm is not None:
+        client.scheduler_comm.comm.abort()
+    await client._close(fast=True)
 
 
 async def _asked(question: Callable[..., Any], words: dict[str, Any]) -> Any:

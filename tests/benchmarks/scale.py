@@ -1,22 +1,30 @@
 """Fifty thousand shards through the client and the scheduler, with tasks that do nothing.
 
-    python tests/benchmarks/scale.py [--shards 50000] [--workers 2]
+    python tests/benchmarks/scale.py [--shards 50000] [--workers 2] [--write]
 
 A scheduler and workers are started as processes of their own. Three things are measured: the
 plan; the handing out of one task a shard by the code of a real run, until all reports are back;
 and a resume that finds all shards finished. Memory is the resident set, at its highest, less
 what it was before. The tasks do nothing, so a task's time is what it costs client and scheduler.
+
+It is done for a tenth of the shards first: what that says of all of them is held against what
+they take. From the figures follows the table of a million to a billion images; ``--write`` puts
+both into cluster/README.md.
 """
 
 import argparse
 import json
+import math
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -29,9 +37,15 @@ from daskimg.build import _course
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
 from daskimg.fetch import open_folder
+from daskimg.plan._layout import choose_layout
+from daskimg.recipe import Row
 from daskimg.task import REPORT
 
 HERE = Path(__file__).resolve().parent
+PHOTOGRAPHS = HERE.parents[2] / "shared" / "data" / "imagenet" / "images"
+GCS_READS = 5000  # a second that a bucket takes at first
+MARK = "<!-- scale: written by tests/benchmarks/scale.py -->"
+END = "<!-- /scale -->"
 
 
 def no_rows(span, run):
@@ -184,6 +198,55 @@ def measure(shards, workers, folder):
     return {name: round(value, 3) for name, value in found.items()}
 
 
+def pace(size):
+    """Return the photographs a second that one thread makes samples of, from disk to array."""
+    names = sorted(PHOTOGRAPHS.glob("*"))[:300]
+    recipe = daskimg.recipes.resize(size)
+    began = time.perf_counter()
+    for number, name in enumerate(names):
+        row = Row(number, str(name), {})
+        picture, source = recipe.decoded(name.read_bytes(), row)
+        (sample,) = recipe.samples(recipe.started(picture, source, row), row, range(1))
+        sample.image.array()
+    return len(names) / (time.perf_counter() - began)
+
+
+def model(images, size, rate, found):
+    """Return one line of the table: how many cores keep the scheduler busy, and what follows.
+
+    A shard costs the busier of client and scheduler its time, whatever is in it; so they allow
+    so many images a second, and that many cores are of use.
+    """
+    layout = choose_layout(images, 3 * size * size, daskimg.StoreOptions())
+    each = found["milliseconds_per_shard"] / 1e3
+    most = layout.shard / each  # images a second
+    cores = most / rate
+    wanted = min(cores, images / rate / 3600)  # so many that it takes an hour
+    reads = wanted * rate
+    held = (found["plan_client_mb"] + found["build_client_mb"]) / found["shards"]
+    ramp = max(0.0, 20 * math.log2(reads / GCS_READS))  # minutes: it doubles every twenty
+    return {
+        "images": f"{images:,}",
+        "size": f"{size} x {size}",
+        "shards": f"{layout.shards:,}",
+        "images/s a core": f"{rate:,.0f}",
+        "cores for an hour": f"{images / rate / 3600:,.0f}",
+        "hours on 64 cores": f"{images / rate / 64 / 3600:,.1f}",
+        "most cores of one scheduler": f"{cores:,.0f}",
+        "hours on those": f"{images / most / 3600:,.2f}",
+        "reads/s for the hour": f"{reads:,.0f}",
+        "minutes of GCS's ramp": f"{ramp:,.0f}",
+        "client's memory for them": f"{held * layout.shards:,.0f} MB",
+    }
+
+
+def table(lines):
+    """Return lines of named cells as a table in Markdown."""
+    names = list(lines[0])
+    rows = [names, ["---"] * len(names), *([line[name] for name in names] for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _told(crew, brief):
     from daskimg.build._shards import _Told
 
@@ -191,14 +254,61 @@ def _told(crew, brief):
     return brief.call
 
 
+def report(small, large, paces):
+    """Return what was found, as a page says it."""
+    said = small["milliseconds_per_shard"] * large["shards"] / 1e3
+    figures = [
+        {
+            "shards": f"{each['shards']:,}",
+            "plan": f"{each['plan_seconds']:.1f} s",
+            "handed out and back": f"{each['build_seconds']:.0f} s",
+            "tasks/s": f"{each['tasks_per_second']:,.0f}",
+            "scheduler a shard": f"{each['scheduler_ms_per_shard']:.2f} ms",
+            "client a shard": f"{each['client_ms_per_shard']:.2f} ms",
+            "scheduler grows by": f"{each['build_scheduler_mb']:.0f} MB",
+            "client grows by": f"{each['plan_client_mb'] + each['build_client_mb']:.0f} MB",
+            "resumed, all finished": f"{each['resume_seconds']:.1f} s",
+        }
+        for each in (small, large)
+    ]
+    lines = [
+        model(images, size, paces[size], large)
+        for size in paces
+        for images in (10**6, 10**8, 10**9)
+    ]
+    about = f"Python {platform.python_version()}, distributed {version('distributed')}"
+    return (
+        f"Tasks that do nothing, {large['workers']} workers, {os.cpu_count()} cores in all, "
+        f"{about}, {date.today()}:\n\n{table(figures)}\n\n"
+        f"(The first line foretells {said:.0f} s for the second.)\n\n"
+        f"What follows, with default shards, from photographs of this machine's disk:\n\n"
+        f"{table(lines)}"
+    )
+
+
+def write(text):
+    """Put a text between its marks in cluster/README.md."""
+    page = HERE.parents[1] / "cluster" / "README.md"
+    before, rest = page.read_text().split(f"{MARK}\n")
+    after = rest.split(f"{END}\n")[1]
+    page.write_text(f"{before}{MARK}\n{text}\n{END}\n{after}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=int, default=50_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(arguments.shards, arguments.workers, Path(folder))
-    print(json.dumps(found, indent=1))  # noqa: T201
+    found = []
+    for shards in (arguments.shards // 10, arguments.shards):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(measure(shards, arguments.workers, Path(folder)))
+        sys.stderr.write(f"{json.dumps(found[-1])}\n")
+    text = report(*found, {size: pace(size) for size in (64, 224)})
+    sys.stdout.write(f"{text}\n")
+    if arguments.write:
+        write(text)
 
 
 if __name__ == "__main__":

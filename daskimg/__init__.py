@@ -21,6 +21,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 if TYPE_CHECKING:
     from daskimg import recipes
+    from daskimg.augment import Augment
     from daskimg.build import ClusterOptions, Report, build_store
     from daskimg.contract import check_transform
     from daskimg.decode import Picture
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from daskimg.noise import gaussian_noise
     from daskimg.options import DecodeOptions, RunOptions, StoreOptions
     from daskimg.plan import Plan, plan_store
-    from daskimg.preview import Preview, preview_row
+    from daskimg.preview import Comparison, Preview, preview_row, preview_rows
     from daskimg.read import (
         Batch,
         Epoch,
@@ -50,10 +51,12 @@ if TYPE_CHECKING:
         Samples,
         epoch_order,
         open_store,
+        open_stores,
         shuffle_score,
         splits_of,
     )
     from daskimg.recipe import Recipe
+    from daskimg.report import write_report
     from daskimg.statistics import normalize
     from daskimg.targets import Keypoints, MaskFile
     from daskimg.tiles import join_tiles
@@ -89,6 +92,7 @@ if TYPE_CHECKING:
     from daskimg.verify import Verification, verify_store
 
 _ROOMS = {
+    "augment": ("Augment",),
     "build": ("ClusterOptions", "Report", "build_store"),
     "contract": ("check_transform",),
     "decode": ("Picture",),
@@ -110,7 +114,7 @@ _ROOMS = {
     "noise": ("gaussian_noise",),
     "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
     "plan": ("Plan", "plan_store"),
-    "preview": ("Preview", "preview_row"),
+    "preview": ("Comparison", "Preview", "preview_row", "preview_rows"),
     "read": (
         "Batch",
         "Epoch",
@@ -118,10 +122,12 @@ _ROOMS = {
         "Samples",
         "epoch_order",
         "open_store",
+        "open_stores",
         "shuffle_score",
         "splits_of",
     ),
     "recipe": ("Recipe",),
+    "report": ("write_report",),
     "statistics": ("normalize",),
     "targets": ("Keypoints", "MaskFile"),
     "tiles": ("join_tiles",),
@@ -160,11 +166,13 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "AccessError",
+    "Augment",
     "Autocontrast",
     "Batch",
     "CenterCrop",
     "Choose",
     "ClusterOptions",
+    "Comparison",
     "Concatenate",
     "DaskimgError",
     "DecodeOptions",
@@ -224,13 +232,16 @@ __all__ = [
     "join_tiles",
     "normalize",
     "open_store",
+    "open_stores",
     "plan_store",
     "preview_row",
+    "preview_rows",
     "read_manifest",
     "recipes",
     "shuffle_score",
     "splits_of",
     "verify_store",
+    "write_report",
 ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskimg import usage
 from daskimg.errors import SampleError
 from daskimg.run import (
     COMMITTED,
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daskimg.export import Format
+    from daskimg.preview import Comparison, Preview
 
 
-@click.group(context_settings={"max_content_width": 99})
+@click.group(epilog=usage.GROUP)
 @click.version_option(package_name="daskimg")
 def group() -> None:
     """Turn a table of image paths into ordered training arrays in Zarr, and look at them."""
@@ -40,7 +42,11 @@ _PLAN_ONLY = {"dry_run", "quiet"}
 
 
 @group.command(
-    "plan", params=[option for option in command.params if option.name not in _PLAN_ONLY]
+    "plan",
+    cls=usage.Sectioned,
+    epilog=usage.PLAN,
+    short_help="Say what a run would do, and try 100 rows.",
+    params=[option for option in command.params if option.name not in _PLAN_ONLY],
 )
 def plan(**given: Any) -> int:
     """Print what a run would do, and try 100 rows; nothing is written."""
@@ -51,35 +57,64 @@ def plan(**given: Any) -> int:
 
 _PREVIEW = {
     "manifest", "source", "path_column", "labels", "classes", "unknown_classes", "key", "root",
-    "extensions", "split", "mask", "recipe", "settings", "size", "channels", "dtype", "seed",
+    "extensions", "split", "mask", "settings", "size", "channels", "dtype", "seed",
     "exact_decode", "max_pixels", "storage_option", "debug",
 }  # fmt: skip
 """The options of a run that say what the table is, and what is done to a row of it."""
 
 
-@group.command("preview", params=[option for option in command.params if option.name in _PREVIEW])
-@click.argument("picture", metavar="OUT.png")
-@click.option("--row", type=click.IntRange(0), default=0, metavar="N", show_default=True,
-              help="Which row of the table, from 0.")  # fmt: skip
-def preview(picture: str, row: int, **given: Any) -> int:
-    """Draw what each step of a recipe makes of one row, and say it in words.
+@group.command(
+    "preview",
+    params=[option for option in command.params if option.name in _PREVIEW],
+    cls=usage.Sectioned,
+    epilog=usage.PREVIEW,
+    short_help="Draw what recipes make of rows of a table.",
+)
+@click.argument("picture", metavar="[OUT.png]", required=False)
+@click.option("-o", "--output", metavar="OUT.png", help="The same as OUT.png.")
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE.toml",
+              help="Repeatable: several are drawn side by side. Default: resize.")  # fmt: skip
+@click.option("--rows", type=click.IntRange(1), default=6, metavar="N", show_default=True,
+              help="The first N rows of the table.")  # fmt: skip
+@click.option("--row", "numbers", type=click.IntRange(0), multiple=True, metavar="N",
+              help="This row, from 0, with more of it. Repeatable: these rows.")  # fmt: skip
+def preview(
+    picture: str | None, output: str | None, recipes: tuple[str, ...], rows: int,
+    numbers: tuple[int, ...], **given: Any,
+) -> int:  # fmt: skip
+    """Draw what recipes make of rows of MANIFEST, before anything is built.
 
-    OUT.png is written anew. Exit 1 if the row's own files or cells are at fault.
+    A line a row, a column a step (of several recipes: two columns a recipe). Outlines on the
+    source show what is taken of it; failures stand where their pictures would. With
+    one --row and one recipe each step has a line of its own, with its samples, joints, masks
+    and heatmaps. Without OUT.png it is said in words only.
     """
-    from daskimg.preview import png_path, preview_row
+    from daskimg.preview import png_path, preview_row, preview_rows
 
-    png_path(picture)  # before anything is read
+    place = picture or output
+    if place is not None:
+        png_path(place)  # before anything is read
+    manifest, split = manifest_of(given), given["split"]
+    named = {name: recipe_of({**given, "recipe": name}) for name in recipes or ("resize",)}
+    found: Preview | Comparison
     try:
-        found = preview_row(manifest_of(given), recipe_of(given), row=row, split=given["split"])
+        if len(numbers) == 1 and len(named) == 1:
+            (recipe,) = named.values()
+            found = preview_row(manifest, recipe, row=numbers[0], split=split)
+        else:
+            found = preview_rows(manifest, named, rows=numbers or rows, split=split)
     except SampleError as error:
         click.echo(f"daskimg: {error}", err=True)
         return TOO_MANY_FAILED
-    found.save(picture)
+    if place is not None:
+        found.save(place)
     click.echo(found.text())
     return COMMITTED
 
 
-@group.command("show")
+@group.command(
+    "show", epilog=usage.SHOW, short_help="Describe a store: classes, failures, repeated pictures."
+)
 @click.argument("store")
 @storage_option
 def show(store: str) -> int:
@@ -91,7 +126,23 @@ def show(store: str) -> int:
     return 0
 
 
-@group.command("verify")
+@group.command("report", epilog=usage.REPORT, short_help="Write a page about a store.")
+@click.argument("store")
+@click.argument("page", metavar="OUT.html")
+@click.option("--private", is_flag=True, help="Leave out pictures, paths and addresses.")
+def report(store: str, page: str, private: bool) -> int:
+    """Write a page about a store: failures, classes, sources, samples, duplicates.
+
+    OUT.html is one file that needs no network. When tasks ran, only the run itself knows:
+    --report of daskimg run.
+    """
+    from daskimg.report import write_report
+
+    write_report(store, page, private=private)
+    return COMMITTED
+
+
+@group.command("verify", epilog=usage.VERIFY, short_help="Compare a store with its last commit.")
 @click.argument("store")
 @click.option("--rows", default=0, metavar="K", help="Make K random samples again and compare.")
 @click.option("--root", metavar="URL", help="Where relative paths are now.")
@@ -114,24 +165,9 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
     return 1 if found.findings else 0
 
 
-_EXPORT_EPILOG = """
-\b
-Examples
-  daskimg export out.zarr --to png pictures/
-  daskimg export out.zarr --to webdataset --encoding jpeg tars/
-  daskimg export tiny.zarr --to tfrecord --layout one-hot gs://bucket/records
-  daskimg export pose.zarr --to tfrecord --layout pose --split train records/
-  daskimg export out.zarr --to parquet hub/data
-
-\b
-Exit status
-  0  all is there
-  2  refused: the store has not what the format needs, or the folder holds something else
-  3  stopped: run the same command again to go on
-"""
-
-
-@group.command("export", epilog=_EXPORT_EPILOG)
+@group.command(
+    "export", epilog=usage.EXPORT, short_help="Write samples as files that other tools read."
+)
 @click.argument("store")
 @click.argument("folder")
 @click.option("--to", "form", required=True, metavar="FORMAT", type=click.Choice(
@@ -178,10 +214,11 @@ def export(
     return COMMITTED
 
 
-@group.command("recipe")
+@group.command("recipe", epilog=usage.RECIPE, short_help="Print a recipe as TOML, to be changed.")
 @click.argument("name", default="resize")
-@click.option("--size", type=Size(), help="Height and width of the output.")
-@click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE")
+@click.option("--size", type=Size(), metavar="N|HxW", help="Height and width of the output.")
+@click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
+              help="Change a field of a step. Repeatable.")  # fmt: skip
 def recipe(name: str, size: tuple[int, int] | None, settings: tuple[str, ...]) -> int:
     """Print a recipe as TOML, to be changed and given to --recipe."""
     from daskimg.recipes import adjusted, read_recipe, recipe_text

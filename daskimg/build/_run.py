@@ -14,7 +14,9 @@ from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
 from daskimg.build._fitness import check_memory, check_versions, fit
+from daskimg.build._live import Live, in_notebook
 from daskimg.build._log import logged
+from daskimg.build._performance import recorded
 from daskimg.build._report import Report, Tally
 from daskimg.build._standing import standing_of
 from daskimg.build._trial import check_sources, try_on
@@ -61,7 +63,7 @@ def build_store(
     cluster
         What that local cluster is like, or a scheduler's address; or a cluster object of Dask's.
     on_tally
-        Called with the counts whenever a shard is finished.
+        Called with the counts whenever a shard is finished; by default a notebook shows a bar.
     on_client
         Called with the client before the first task is handed out.
     on_note
@@ -94,8 +96,9 @@ def build_store(
         check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
-        wait = cluster.wait if isinstance(cluster, ClusterOptions) else ClusterOptions().wait
-        crew = Crew(client, Patience(workers=wait), on_note or _LOG.warning)
+        note = on_note or _LOG.warning
+        given_options = cluster if isinstance(cluster, ClusterOptions) else ClusterOptions()
+        crew = Crew(client, Patience(workers=given_options.wait), note)
         crew.wait()
         check_memory(crew, plan)
         foreign = not isinstance(client.cluster, LocalCluster)  # else it is this environment's
@@ -108,6 +111,9 @@ def build_store(
             channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
+            if on_tally is None and in_notebook():
+                on_tally = Live()
+                on_tally.begin(client)
             moved = standing.stored is not None and standing.stored.root != plan.root
             brief = plan.brief(
                 stored.run,
@@ -123,6 +129,7 @@ def build_store(
             )  # fmt: skip
             with (
                 logged(standing.folder, stored.run, crew) as log,
+                recorded(client, given_options.performance, note),
                 outcome_told(client, channel) as tell,
             ):
                 report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
@@ -166,7 +173,7 @@ def _begin(
     expected: dict[str, str] = {}
     try:
         stored = _taken(plan, standing)
-    except (OSError, TransportError) as error:
+    except OSError as error:
         raise StoreError(f"cannot write to {folder.url}: {error}") from error
     try:
         if standing.commit is None:  # a kill may have left it, just before its commit

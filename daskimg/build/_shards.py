@@ -18,6 +18,7 @@ from distributed.protocol.pickle import dumps
 from daskimg import fetch, store
 from daskimg.build._crew import run_of
 from daskimg.build._fitness import FAULTS
+from daskimg.build._rest import resting
 from daskimg.build._shown import show_task
 from daskimg.errors import DaskimgError
 from daskimg.task import (
@@ -94,9 +95,12 @@ def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
 
 def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFrame:
     """Build a shard without what kills its worker; return its report, with the worker's name."""
-    with _part(run) as told_brief:
+    with _part(run) as told_brief, resting(told_brief) as rest:
         brief, channel = replace(told_brief, convicted=convicted), _CHANNELS.get(run)
-        report = show_task(rows, brief, channel) if channel else run_task(rows, brief)
+        if channel:
+            report = show_task(rows, brief, channel, rest)
+        else:
+            report = run_task(rows, brief, rest=rest)
         return report.assign(worker=str(get_worker().name))
 
 

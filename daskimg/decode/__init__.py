@@ -9,6 +9,7 @@ from daskimg.decode._drawing import (
     Panel,
     Strip,
     contact_sheet,
+    draw_outlines,
     draw_points,
     scaled_down,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "decode_by_windows",
     "decode_mask",
     "decoder_versions",
+    "draw_outlines",
     "draw_points",
     "encode_jpeg",
     "encode_png",

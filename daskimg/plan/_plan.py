@@ -21,7 +21,7 @@ from daskimg.plan._expansion import Listed, Uniform
 from daskimg.plan._inputs import address, check_inputs, check_settings
 from daskimg.plan._layout import arrays_of, choose_layout
 from daskimg.plan._measure import check_splits, expand, named_split
-from daskimg.plan._summary import lines, plain, task_bytes
+from daskimg.plan._summary import lines, page, plain, task_bytes
 from daskimg.words import megabytes
 
 if TYPE_CHECKING:
@@ -229,14 +229,7 @@ class Plan:
         return "\n".join(f"{name:>16}  {text}" for name, text in self.lines())
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        cells = "".join(
-            f"<tr><th style='text-align:right'>{escape(name)}</th>"
-            f"<td style='text-align:left'>{escape(text)}</td></tr>"
-            for name, text in self.lines()
-        )
-        return f"<table>{cells}</table>"
+        return page(self)
 
 
 def plan_store(

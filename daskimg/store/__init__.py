@@ -15,6 +15,8 @@ from daskimg.store._ledger import (
     find_entry,
     ledger_name,
     ledger_schema,
+    listed_shards,
+    whole_entry,
     write_entry,
 )
 from daskimg.store._open import Committed, find_commit, open_committed
@@ -32,6 +34,7 @@ from daskimg.store._records import (
     state_of,
     take_up,
 )
+from daskimg.store._runs import log_run, read_runs
 from daskimg.store._shard import ShardBuffer, content_hash, stamp
 from daskimg.store._sharded import Sharded, open_sharded
 from daskimg.store._verdicts import read_verdicts, write_verdict
@@ -70,11 +73,14 @@ __all__ = [
     "last_commit",
     "ledger_name",
     "ledger_schema",
+    "listed_shards",
+    "log_run",
     "open_committed",
     "open_sharded",
     "owned_sizes",
     "read_plan",
     "read_rows",
+    "read_runs",
     "read_verdicts",
     "row_files",
     "sample_spans",
@@ -83,6 +89,7 @@ __all__ = [
     "state_of",
     "take_up",
     "tidy",
+    "whole_entry",
     "write_entry",
     "write_verdict",
 ]

@@ -9,9 +9,13 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import jsonschema
-import kubernetes_validate
+import pytest
 import yaml
+
+_REASON = "needs pip install -e '.[deploy]'"
+jsonschema = pytest.importorskip("jsonschema", reason=_REASON)
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason=_REASON)
+pytest.importorskip("dask_kubernetes", reason=_REASON)
 
 VERSION = "1.33"  # of Kubernetes; podFailurePolicy is part of it since 1.31
 

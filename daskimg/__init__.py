@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from daskimg.contract import check_transform
     from daskimg.decode import Picture
     from daskimg.errors import (
+        AccessError,
         DaskimgError,
         ManifestError,
         OptionError,
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
         TransformError,
         TransportError,
     )
+    from daskimg.export import Export, ExportOptions, export_samples
     from daskimg.heatmaps import draw_heatmaps
     from daskimg.manifest import Manifest, read_manifest
     from daskimg.noise import gaussian_noise
     from daskimg.options import DecodeOptions, RunOptions, StoreOptions
     from daskimg.plan import Plan, plan_store
-    from daskimg.preview import Preview, preview_row
+    from daskimg.preview import Comparison, Preview, preview_row, preview_rows
     from daskimg.read import (
         Batch,
         Epoch,
@@ -91,6 +93,7 @@ _ROOMS = {
     "contract": ("check_transform",),
     "decode": ("Picture",),
     "errors": (
+        "AccessError",
         "DaskimgError",
         "ManifestError",
         "OptionError",
@@ -101,12 +104,13 @@ _ROOMS = {
         "TransformError",
         "TransportError",
     ),
+    "export": ("Export", "ExportOptions", "export_samples"),
     "heatmaps": ("draw_heatmaps",),
     "manifest": ("Manifest", "read_manifest"),
     "noise": ("gaussian_noise",),
     "options": ("DecodeOptions", "RunOptions", "StoreOptions"),
     "plan": ("Plan", "plan_store"),
-    "preview": ("Preview", "preview_row"),
+    "preview": ("Comparison", "Preview", "preview_row", "preview_rows"),
     "read": (
         "Batch",
         "Epoch",
@@ -155,16 +159,20 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "AccessError",
     "Autocontrast",
     "Batch",
     "CenterCrop",
     "Choose",
     "ClusterOptions",
+    "Comparison",
     "Concatenate",
     "DaskimgError",
     "DecodeOptions",
     "Epoch",
     "Equalize",
+    "Export",
+    "ExportOptions",
     "Fit",
     "Flip",
     "Grayscale",
@@ -212,12 +220,14 @@ __all__ = [
     "check_transform",
     "draw_heatmaps",
     "epoch_order",
+    "export_samples",
     "gaussian_noise",
     "join_tiles",
     "normalize",
     "open_store",
     "plan_store",
     "preview_row",
+    "preview_rows",
     "read_manifest",
     "recipes",
     "shuffle_score",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,9 @@ from daskimg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from daskimg.export import Format
+    from daskimg.preview import Comparison, Preview
 
 
 @click.group(context_settings={"max_content_width": 99})
@@ -48,30 +52,71 @@ def plan(**given: Any) -> int:
 
 _PREVIEW = {
     "manifest", "source", "path_column", "labels", "classes", "unknown_classes", "key", "root",
-    "extensions", "split", "mask", "recipe", "settings", "size", "channels", "dtype", "seed",
+    "extensions", "split", "mask", "settings", "size", "channels", "dtype", "seed",
     "exact_decode", "max_pixels", "storage_option", "debug",
 }  # fmt: skip
 """The options of a run that say what the table is, and what is done to a row of it."""
 
 
-@group.command("preview", params=[option for option in command.params if option.name in _PREVIEW])
-@click.argument("picture", metavar="OUT.png")
-@click.option("--row", type=click.IntRange(0), default=0, metavar="N", show_default=True,
-              help="Which row of the table, from 0.")  # fmt: skip
-def preview(picture: str, row: int, **given: Any) -> int:
-    """Draw what each step of a recipe makes of one row, and say it in words.
+_PREVIEW_EPILOG = """
+\b
+Examples
+  daskimg preview labels.csv -o sheet.png
+  daskimg preview labels.csv -o sheet.png --recipe fit --recipe center-crop --rows 8
+  daskimg preview mpii/validation.json person.png --recipe pose --row 3
 
-    OUT.png is written anew. Exit 1 if the row's own files or cells are at fault.
+\b
+Exit status
+  0  drawn
+  1  the row of --row cannot be drawn: its own files or cells are at fault
+  2  refused: there is no such row, or recipe and table do not fit together
+  3  a step of the recipe failed, or a server could not be reached
+"""
+
+
+@group.command(
+    "preview",
+    params=[option for option in command.params if option.name in _PREVIEW],
+    epilog=_PREVIEW_EPILOG,
+)
+@click.argument("picture", metavar="[OUT.png]", required=False)
+@click.option("-o", "--output", metavar="OUT.png", help="The same as OUT.png.")
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE.toml",
+              help="Repeatable: several are drawn side by side. Default: resize.")  # fmt: skip
+@click.option("--rows", type=click.IntRange(1), default=6, metavar="N", show_default=True,
+              help="The first N rows of the table.")  # fmt: skip
+@click.option("--row", "numbers", type=click.IntRange(0), multiple=True, metavar="N",
+              help="This row, from 0, with more of it. Repeatable: these rows.")  # fmt: skip
+def preview(
+    picture: str | None, output: str | None, recipes: tuple[str, ...], rows: int,
+    numbers: tuple[int, ...], **given: Any,
+) -> int:  # fmt: skip
+    """Draw what recipes make of rows of MANIFEST, before anything is built.
+
+    A line a row, a column a step (of several recipes: two columns a recipe). Outlines on the
+    source show what is taken of it; failures stand where their pictures would. With
+    one --row and one recipe each step has a line of its own, with its samples, joints, masks
+    and heatmaps. Without OUT.png it is said in words only.
     """
-    from daskimg.preview import png_path, preview_row
+    from daskimg.preview import png_path, preview_row, preview_rows
 
-    png_path(picture)  # before anything is read
+    place = picture or output
+    if place is not None:
+        png_path(place)  # before anything is read
+    manifest, split = manifest_of(given), given["split"]
+    named = {name: recipe_of({**given, "recipe": name}) for name in recipes or ("resize",)}
+    found: Preview | Comparison
     try:
-        found = preview_row(manifest_of(given), recipe_of(given), row=row, split=given["split"])
+        if len(numbers) == 1 and len(named) == 1:
+            (recipe,) = named.values()
+            found = preview_row(manifest, recipe, row=numbers[0], split=split)
+        else:
+            found = preview_rows(manifest, named, rows=numbers or rows, split=split)
     except SampleError as error:
         click.echo(f"daskimg: {error}", err=True)
         return TOO_MANY_FAILED
-    found.save(picture)
+    if place is not None:
+        found.save(place)
     click.echo(found.text())
     return COMMITTED
 
@@ -109,6 +154,70 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
         again = f", {counted(found.recomputed, 'sample')} made again" if found.recomputed else ""
         click.echo(f"{whole}: {counted(found.objects, 'object')}{again}: {found.url}")
     return 1 if found.findings else 0
+
+
+_EXPORT_EPILOG = """
+\b
+Examples
+  daskimg export out.zarr --to png pictures/
+  daskimg export out.zarr --to webdataset --encoding jpeg tars/
+  daskimg export tiny.zarr --to tfrecord --layout one-hot gs://bucket/records
+  daskimg export pose.zarr --to tfrecord --layout pose --split train records/
+  daskimg export out.zarr --to parquet hub/data
+
+\b
+Exit status
+  0  all is there
+  2  refused: the store has not what the format needs, or the folder holds something else
+  3  stopped: run the same command again to go on
+"""
+
+
+@group.command("export", epilog=_EXPORT_EPILOG)
+@click.argument("store")
+@click.argument("folder")
+@click.option("--to", "form", required=True, metavar="FORMAT", type=click.Choice(
+              ["png", "jpeg", "tfrecord", "webdataset", "npy", "parquet"]),
+              help="png, jpeg: files in class folders. tfrecord: tf.train.Example. webdataset: "
+              "tars. npy: NumPy. parquet: as Hugging Face datasets read it.")  # fmt: skip
+@click.option("--split", "splits", multiple=True, metavar="NAME",
+              help="This split only. Repeatable; by default all.")  # fmt: skip
+@click.option("--layout", type=click.Choice(["example", "one-hot", "pose"]),
+              help="Fields of a TFRecord. example: image/encoded, image/class/label and more. "
+              "one-hot: raw pixels, a one-hot label, and sizes.json beside it. pose: a crop as "
+              "JPEG, with joints in its pixels.")  # fmt: skip
+@click.option("--encoding", type=click.Choice(["png", "jpeg"]),
+              help="Of pictures in records, tars and tables. Default: png, which keeps every "
+              "pixel; for layout pose jpeg.")  # fmt: skip
+@click.option("--quality", type=int, default=95, metavar="N", show_default=True, help="Of JPEG.")
+@click.option("--shard-samples", type=int, metavar="N",
+              help="Samples a file. Default: 128 MB of pixels, at most 16,384.")  # fmt: skip
+@click.option("--limit", type=int, metavar="N", help="The first N samples only, of each split.")
+@click.option("--threads", type=int, metavar="N", help="Threads that encode. Default: the cores.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def export(
+    store: str, folder: str, form: Format, splits: tuple[str, ...], quiet: bool, **given: Any
+) -> int:
+    """Write the samples of STORE into FOLDER, in a form that other tools read.
+
+    Order and labels are kept, samples that failed are left out and counted, and equal stores
+    give equal bytes. Files are written whole: run it again to go on where it was stopped.
+    """
+    from daskimg.export import ExportOptions, export_samples
+    from daskimg.progress import Counting
+    from daskimg.read import open_store, splits_of
+
+    options = ExportOptions(
+        format=form, **{name: value for name, value in given.items() if value is not None}
+    )
+    for split in splits or splits_of(store) or (None,):
+        with nullcontext() if quiet else Counting() as on_samples:
+            found = export_samples(
+                open_store(store, split), folder, options, on_samples=on_samples
+            )
+        if not quiet:
+            click.echo("\n".join(found.lines()))
+    return COMMITTED
 
 
 @group.command("recipe")

@@ -7,6 +7,7 @@
   + StoreError       the store is missing, foreign, unfinished, damaged, or of another run
   + SampleError      one picture is missing or broken; the build goes on without it
   + TransportError   a source could not be reached; worth another try, never a bad picture
+    + AccessError    a storage refuses what is needed: the permission is named
   + TransformError   a transform or a decoder of the user raised: a bug, with its row named
   + StoppedError     a run ended before it was finished; the store can be resumed
 
@@ -32,6 +33,7 @@ Reason = Literal[
     "mode",  # a colour mode that cannot become the output's
     "size",  # not of the size that its header, the table or its picture's mask declares
     "target",  # what goes with the picture, as a mask or joints, cannot be used
+    "killed its worker",  # twice, alone in a process, decoding or transforming it ended that
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why a sample failed: a closed list, so that failures can be counted."""
@@ -88,6 +90,13 @@ class TransportError(DaskimgError):
 
     def __str__(self) -> str:
         return f"cannot reach {self.url}: {self.message}"
+
+
+class AccessError(TransportError):
+    """A storage refuses something to these credentials; the message names the permission."""
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.message}"
 
 
 class TransformError(DaskimgError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,33 @@ class Reading(AbstractContextManager["Reading"]):
                 status.update(self._text)
 
 
+class Counting(AbstractContextManager["Counting"]):
+    """A context that is called with what is done and what there is to do in all: of an export."""
+
+    def __init__(self) -> None:
+        self._bar = _rich_bar() if sys.stderr.isatty() else None
+        self._task = self._bar.add_task("", total=None) if self._bar else None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Counting:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wipe the bar: the summary says what it said."""
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move the bar; without a terminal, write a line if the last one is old enough."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif time.monotonic() - self._last >= _EVERY:
+            self._last = time.monotonic()
+            sys.stderr.write(f"{done:,} of {total:,} samples\n")
+
+
 class Watcher(AbstractContextManager["Watcher"]):
     """A context that is called with the counts whenever a shard is finished: shows nothing."""
 
@@ -78,23 +106,44 @@ class Watcher(AbstractContextManager["Watcher"]):
 
 def watcher(total: int) -> Watcher:
     """Return a bar if stderr is a terminal, else lines."""
-    return _Bar(total) if sys.stderr.isatty() else _Lines()
+    return _Bar(total) if sys.stderr.isatty() else _Lines(total)
 
 
 class _Lines(Watcher):
-    """A line on stderr every ten seconds: for logs."""
+    """A line on stderr every ten seconds, and one at the end: for logs.
 
-    def __init__(self) -> None:
-        self._last = 0.0
+    From a thread of its own: a log that is silent while large shards are built looks dead.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._text = f"0 of {counted(total, 'sample')}"
+        self._ended = threading.Event()
+        self._teller = threading.Thread(target=self._tell, daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._teller.start()
 
     def __call__(self, tally: Tally) -> None:
-        """Write a line, if the last one is old enough."""
-        if tally.seconds - self._last >= _EVERY:
-            self._last = tally.seconds
-            sys.stderr.write(
-                f"{tally.done:,} of {tally.total:,} samples, "
-                f"{tally.images_per_second:,.0f} images/s, {tally.failed:,} failed\n"
-            )
+        """Take note of the counts."""
+        self._text = (
+            f"{tally.done:,} of {counted(tally.total, 'sample')}, "
+            f"{tally.images_per_second:,.0f} images/s, {tally.failed:,} failed"
+        )
+        if tally.images_per_second and tally.done < tally.total:
+            left = round((tally.total - tally.done) / tally.images_per_second)
+            self._text += f", about {left // 60}:{left % 60:02d} left"
+
+    def __exit__(self, *_: object) -> None:
+        """Write the last line, whatever happened."""
+        self._ended.set()
+        if self._teller.ident is not None:
+            self._teller.join()
+            sys.stderr.write(f"{self._text}\n")
+
+    def _tell(self) -> None:
+        while not self._ended.wait(_EVERY):
+            sys.stderr.write(f"{self._text}\n")
 
 
 class _Bar(Watcher):
@@ -135,6 +184,19 @@ def _rich_progress() -> Progress:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:,.0f} images/s"),
         TextColumn("{task.fields[failed]:,} failed"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _rich_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from daskimg.errors import (
+    AccessError,
     DaskimgError,
     StoppedError,
     TransformError,
@@ -78,11 +79,21 @@ def storage_option(function: Any) -> Any:
 
 
 def _use_storage(context: click.Context, _: click.Parameter, words: tuple[str, ...]) -> None:
-    if not words:
-        return
+    if words:
+        from daskimg import fetch
+
+        _use(context, storage=fetch.parse_storage(words))
+
+
+def _use_rate(context: click.Context, _: click.Parameter, rate: int | None) -> None:
+    if rate is not None:
+        _use(context, requests_per_second=rate)
+
+
+def _use(context: click.Context, **given: Any) -> None:
+    """Have options of requests hold for as long as a command runs."""
     from daskimg import fetch
 
-    given = {"storage": fetch.parse_storage(words)}
     context.with_resource(fetch.using(fetch.configured().changed(given)))
 
 
@@ -160,6 +171,10 @@ Exit status
 @click.option("--scheduler", metavar="ADDRESS|FILE", envvar="DASK_SCHEDULER_ADDRESS",
               help="A Dask scheduler; by default a local cluster is started.")  # fmt: skip
 @storage_option
+@click.option("--max-requests-per-second", type=click.IntRange(1), metavar="N",
+              expose_value=False, callback=_use_rate,
+              help="Of all workers together. By default what a new bucket bears: 4000 reads and "
+              "800 writes, twice as many every 20 minutes.")  # fmt: skip
 @click.option("--workers", type=int, metavar="N", help="Worker processes of the local cluster.")
 @click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
 @click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")
@@ -274,7 +289,7 @@ class _Command:
         return ClusterOptions(**{name: given[name] for name in names})
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
-        from daskimg.build import build_store
+        from daskimg.build import build_store, page_of
 
         with _watcher(self._loud, plan.samples) as watcher:
 
@@ -283,6 +298,9 @@ class _Command:
                     if name == "note":
                         self._say(f"note: {text}")
                 self._say(f"dashboard: {client.dashboard_link}")
+                page = page_of(client)
+                if page:
+                    self._say(f"this run:  {page}")
                 watcher.start()
 
             def count(tally: Tally) -> None:
@@ -340,7 +358,8 @@ class _Command:
 def exit_of(error: DaskimgError) -> int:
     """Return 3 for what another try may get over, 2 for what it will not."""
     resumable = isinstance(error, StoppedError | TransportError | TransformError)
-    return STOPPED if resumable else REFUSED
+    refused = isinstance(error, AccessError)
+    return STOPPED if resumable and not refused else REFUSED
 
 
 def _reading(loud: bool) -> AbstractContextManager[Reading | None]:

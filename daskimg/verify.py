@@ -11,7 +11,7 @@ from daskimg import store
 from daskimg.errors import OptionError, SampleError
 from daskimg.plan import STAGED, Brief, Group, Layout, arrays_of
 from daskimg.recipe import Recipe
-from daskimg.task import make_samples, planned_rows, read_contents, write_entry_of
+from daskimg.task import KILLED, make_samples, planned_rows, read_contents, write_entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +120,9 @@ def _recomputed(committed: store.Committed, count: int, root: str | None) -> Ite
     if not count:
         return
     brief = _brief(committed, root)
-    drawn = _draw(committed, brief, count)
+    drawn = _spared(committed, brief, _draw(committed, brief, count))
+    if not drawn:
+        return
     rows = _planned(committed, sorted({each.row for each in drawn}))
     wanted: dict[int, list[_Drawn]] = {}
     for each in drawn:
@@ -148,6 +150,19 @@ def _draw(committed: store.Committed, brief: Brief, count: int) -> list[_Drawn]:
         columns = (column.tolist() for column in (mine, rows, parts))
         found += [_Drawn(number, *each) for each in zip(*columns, strict=True)]
     return sorted(found, key=lambda each: (each.row, each.part))
+
+
+def _spared(committed: store.Committed, brief: Brief, drawn: list[_Drawn]) -> list[_Drawn]:
+    """Leave out samples of rows that killed their worker: they would kill this process, too."""
+    failures = committed.failures().to_pandas()
+    killers = failures[failures["reason"] == KILLED.reason]
+    places = (
+        zip(killers["split"], killers["sample"], strict=True)
+        if "split" in killers
+        else (("", sample) for sample in killers["sample"])
+    )
+    deadly = set(places)
+    return [each for each in drawn if (brief.groups[each.group].name, each.sample) not in deadly]
 
 
 def _planned(committed: store.Committed, numbers: list[int]) -> pd.DataFrame:

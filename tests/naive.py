@@ -120,3 +120,85 @@ def heatmap(point, image_size, size, sigma, radius):
             if across <= radius * sigma and down <= radius * sigma:
                 out[row, column] = math.exp(-(across**2 + down**2) / (2 * sigma**2))
     return out
+
+
+def crc32c(content):
+    """Return the Castagnoli checksum, bit by bit (RFC 3720, appendix B.4)."""
+    found = 0xFFFFFFFF
+    for byte in content:
+        found ^= byte
+        for _ in range(8):
+            found = found >> 1 ^ (0x82F63B78 if found & 1 else 0)
+    return found ^ 0xFFFFFFFF
+
+
+def masked(checksum):
+    """Return a checksum as TFRecord files hold it."""
+    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) % 2**32
+
+
+def records(content, check=True):
+    """Return the records of a TFRecord file, each compared with its checksums."""
+    found = []
+    while content:
+        length = int.from_bytes(content[:8], "little")
+        data, content = content[12 : 12 + length], (content[:12], content[12 + length :])
+        head, rest = content
+        assert len(data) == length
+        if check:
+            assert masked(crc32c(head[:8])) == int.from_bytes(head[8:], "little")
+            assert masked(crc32c(data)) == int.from_bytes(rest[:4], "little")
+        found.append(data)
+        content = rest[4:]
+    return found
+
+
+def message(content):
+    """Return the fields of a Protocol Buffers message: pairs of number and value."""
+    found, place = [], 0
+
+    def varint():
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = content[place]
+            place += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while place < len(content):
+        number, kind = divmod(varint(), 8)
+        assert kind == 2, "an Example has only messages, bytes and packed numbers"
+        length = varint()
+        found.append((number, content[place : place + length]))
+        place += length
+    return found
+
+
+def example(content):
+    """Return a tf.train.Example: by name bytes, floats, or whole numbers."""
+    found = {}
+    ((_, features),) = message(content)
+    for _, entry in message(features):
+        (_, name), (_, feature) = message(entry)
+        ((kind, values),) = message(feature)
+        ((_, packed),) = message(values)
+        found[name.decode()] = {1: bytes, 2: _floats, 3: _whole}[kind](packed)
+    return found
+
+
+def _floats(packed):
+    return np.frombuffer(packed, "<f4").tolist()
+
+
+def _whole(packed):
+    found, value, shift = [], 0, 0
+    for byte in packed:
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            found.append(value - 2**64 if value >= 2**63 else value)
+            value = shift = 0
+    return found

@@ -54,7 +54,7 @@ def _commit(folder, group, status):
     }  # fmt: skip
     for name, content in metadata((group,), attributes).items():
         folder.put(name, content)
-    objects = {name: (size, "") for name, size in folder.sizes().items()}
+    objects = {name: store.stamp(folder.read(name)) for name in folder.sizes()}
     commit = {
         "schema": 1, "number": 1, "previous": None, "run": "r", "samples": group.layout.samples,
         "failed": failed, "fingerprints": attributes["fingerprints"], "objects": objects,

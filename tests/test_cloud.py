@@ -246,6 +246,31 @@ def test_every_source_is_read_and_none_in_parts_or_asked_about(counted):
     assert sum(sources.values()) <= 41  # the trial's, again
 
 
+def test_a_report_counts_what_the_server_counts(gcs, cloud_table, out, workers):
+    planned = plan(cloud_table, out)
+    gcs.forget()
+
+    report = daskimg.build_store(planned, client=workers)
+
+    counted = report.traffic.requests
+    stats = gcs.stats()
+    server = {
+        "read": "media|part", "meta": "info", "list": "list", "write": "put|create",
+        "delete": "delete",
+    }  # fmt: skip
+    assert counted == {kind: stats.count(pattern) for kind, pattern in server.items()}
+    assert counted["read"] >= 40
+    assert (report.traffic.class_a, report.traffic.class_b) == (
+        stats.count("list|put|create"), stats.count("media|part|info"),
+    )  # fmt: skip
+    assert report.traffic.sent == stats.received
+    assert 0 <= stats.sent - report.traffic.received < 5000  # bodies of answers like "not found"
+    assert not report.traffic.retries
+    told = report.to_json()
+    assert told["requests"] == dict(counted)
+    assert f"{counted.total():,} requests: {counted['read']:,} read" in str(report)
+
+
 @pytest.mark.xfail(
     strict=True,
     reason="the trial before the build reads one source, which is read again: 41 GETs for 40",
@@ -388,7 +413,7 @@ def forbidden(gcs_environment, place):
     """The error of a source that may not be read, and how often it was asked for."""
     gcs_environment.faults({"fault": "status", "status": 403, "message": "no storage.objects.get"})
     gcs_environment.forget()
-    with pytest.raises(daskimg.TransportError) as caught:
+    with pytest.raises(daskimg.AccessError) as caught:
         fetch.read(f"gs://{place}/in/p0003.png")
     asked = gcs_environment.stats().count("media")
     gcs_environment.calm()

@@ -414,6 +414,14 @@ def test_memory_can_come_from_elsewhere(samples):
     assert shapes == [(60, 8, 6, 3), (41, 8, 6, 3)]
 
 
+def test_memory_that_cannot_be_written_into_is_refused(samples):
+    def strided(shape, dtype):
+        return np.empty((2, *shape), dtype)[:, ::2].swapaxes(0, 1)[:, 0]
+
+    with pytest.raises(daskimg.OptionError, match="allocate must return a C-contiguous, writable"):
+        next(samples.batches(60, allocate=strided))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -433,6 +441,8 @@ def test_memory_can_come_from_elsewhere(samples):
         ({"check": "always"}, "check must be one of first, never"),
         ({"threads": 0}, "threads must be a whole number of at least 1"),
         ({"prefetch": -1}, "prefetch must be a whole number of 0"),
+        ({"connections": 0}, "connections must be a whole number of at least 1"),
+        ({"cache_bytes": 0.5}, "cache_bytes must be a whole number of at least 1"),
         ({"budget": 1000}, "budget must hold a batch of 2,304 bytes .* got 1,000; try 6912"),
         ({"shufle": True}, "there is no option 'shufle'; there are .*shuffle"),
     ],
@@ -453,6 +463,8 @@ def test_memory_can_come_from_elsewhere(samples):
         "check",
         "threads",
         "prefetch",
+        "connections",
+        "cache_bytes",
         "budget",
         "unknown",
     ],

@@ -34,7 +34,7 @@ def waits(monkeypatch):
         found.append(seconds)
 
     monkeypatch.setattr(_retries, "pause", pause)
-    fetch.retries(reset=True)
+    fetch.traffic(reset=True)
     return found
 
 
@@ -97,11 +97,11 @@ def test_faults_are_told_by_kind(error, kind):
 def test_each_repeated_attempt_is_counted_once():
     once = failing(ConnectionResetError(), TimeoutError(), ConnectionResetError())
 
-    assert asyncio.run(_retries.retried(once, "gs://bucket/a")) == "done"
+    assert asyncio.run(_retries.retried(once, "gs://bucket/a", "read")) == "done"
 
-    assert fetch.retries() == {"reset": 2, "timeout": 1}
-    assert fetch.retries(reset=True).total() == 3
-    assert not fetch.retries()
+    assert fetch.traffic().retries == {"reset": 2, "timeout": 1}
+    assert fetch.traffic(reset=True).retries.total() == 3
+    assert not fetch.traffic().retries
 
 
 def test_the_last_fault_and_the_endpoint_are_named(waits):
@@ -114,7 +114,7 @@ def test_the_last_fault_and_the_endpoint_are_named(waits):
             match=r"reach gs://bucket/a: 503 Backend Error, from http://host \(attempt 3, after",
         ),
     ):
-        asyncio.run(_retries.retried(once, "gs://bucket/a", "http://me:secret@host?key=1"))
+        asyncio.run(_retries.retried(once, "gs://bucket/a", "read", "http://me:secret@host?key=1"))
 
     assert len(waits) == 2
 
@@ -123,7 +123,7 @@ def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for(waits)
     once = failing(status_fault(429, "slow down", "3600"))
 
     with pytest.raises(TransportError, match=r"which asks to wait 3600 s$"):
-        asyncio.run(_retries.retried(once, "gs://bucket/a"))
+        asyncio.run(_retries.retried(once, "gs://bucket/a", "read"))
 
     assert waits == []
 
@@ -134,7 +134,7 @@ def test_retry_after_is_honoured(server, waits):
     assert fetch.read(f"{server.url}/a") == b"/a"
 
     assert 7 <= waits[0] <= 7.25
-    assert fetch.retries() == {"throttled": 1}
+    assert fetch.traffic().retries == {"throttled": 1}
 
 
 def test_a_stalled_connection_costs_one_retry(server):
@@ -143,7 +143,7 @@ def test_a_stalled_connection_costs_one_retry(server):
     with fetch.using(fetch.Options(read_seconds=0.2)):
         assert fetch.read(f"{server.url}/a") == b"/a"
 
-    assert fetch.retries() == {"timeout": 1}
+    assert fetch.traffic().retries == {"timeout": 1}
 
 
 def test_a_body_that_breaks_off_is_fetched_again(server):
@@ -152,7 +152,7 @@ def test_a_body_that_breaks_off_is_fetched_again(server):
 
     assert fetch.read(f"{server.url}/a") == b"x" * 1000
 
-    assert fetch.retries() == {"truncated": 2}
+    assert fetch.traffic().retries == {"truncated": 2}
 
 
 # Hashes
@@ -190,7 +190,7 @@ def test_damaged_bytes_are_fetched_again(server, hashes):
 
     assert fetch.read(f"{server.url}/a") == good
 
-    assert fetch.retries() == {"corrupt": 1}
+    assert fetch.traffic().retries == {"corrupt": 1}
 
 
 def test_bytes_that_stay_damaged_are_a_fault_of_the_line(server):
@@ -207,7 +207,7 @@ def test_a_short_body_is_seen_although_its_length_agrees(server):
 
     assert fetch.read(f"{server.url}/a") == b"a picture"
 
-    assert fetch.retries() == {"truncated": 1}
+    assert fetch.traffic().retries == {"truncated": 1}
 
 
 def test_hashes_of_other_bytes_than_these_are_not_looked_at(server):
@@ -226,7 +226,7 @@ def test_hashes_of_other_bytes_than_these_are_not_looked_at(server):
     for name in ("packed", "unpacked", "tagged"):
         assert fetch.read(f"{server.url}/{name}") == b"text"
     assert fetch.read_part(f"{server.url}/part", 0, 3) == b"/pa"
-    assert not fetch.retries()
+    assert not fetch.traffic().retries
 
 
 def test_a_part_that_is_the_whole_is_checked(server):
@@ -234,7 +234,7 @@ def test_a_part_that_is_the_whole_is_checked(server):
 
     assert fetch.read_part(f"{server.url}/part", 0, 64) == b"/part"
 
-    assert fetch.retries() == {"corrupt": 1}
+    assert fetch.traffic().retries == {"corrupt": 1}
 
 
 # Options and secrets

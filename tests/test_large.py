@@ -50,7 +50,7 @@ def test_a_large_picture_is_decoded_once_if_there_is_memory(
     monkeypatch.setattr(Recipe, "decoded", noted)
     monkeypatch.setattr(_samples, "_LARGE", 700 * 900)
     monkeypatch.setattr("daskimg.build._run._spare_memory", lambda client: spare)
-    monkeypatch.setattr("daskimg.build._run.check_trial", lambda plan: None)
+    monkeypatch.setattr("daskimg.build._run.try_on", lambda crew, plan: None)
     plan = plan_of(
         folder, ["small.png", "large.png", "small.png"], tmp_path / "o",
         Recipe((Tiles(50, 50),)), shard_samples=20, chunk_samples=10,

@@ -1,4 +1,6 @@
 import pickle
+import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 import shelves
 
 import daskimg
+from daskimg.read._pool import Piece, Pool, Wish
 from daskimg.read._reader import Reader
-from daskimg.read._sources import Mapped, Pool
+from daskimg.read._sources import Mapped
 
 CODECS = ("none", "lz4", "zstd")
 SIZE = 8 * 6 * 3
@@ -142,15 +145,79 @@ def test_a_true_shuffle_of_compressed_chunks_holds_its_budget_too(tmp_path):
     npt.assert_array_equal(found, shelves.pictures(100))
 
 
+# -- the pool ------------------------------------------------------------------------------
+
+
+def wish(number, size=50, load=None):
+    def fresh():
+        return Piece(np.zeros(size, np.uint8), np.zeros(1, np.int64))
+
+    return Wish(("a", number), size, load or fresh)
+
+
+def taken(pool, *numbers):
+    found = []
+    for number in numbers:
+        with pool.lease(wish(number)) as piece:
+            found.append(id(piece.memory))
+    return found
+
+
 def test_a_pool_lets_one_thread_load_and_gives_a_fault_to_all():
     pool = Pool(100)
 
-    with pytest.raises(ZeroDivisionError):
-        pool.get(("a", 0), 50, lambda: 1 // 0)
-    loaded = [pool.get(("a", i % 3), 50, lambda: np.zeros(50)) for i in (0, 1, 0, 1, 2, 1)]
+    with pytest.raises(ZeroDivisionError), pool.lease(wish(0, load=lambda: 1 // 0)):
+        pass
+    loaded = taken(pool, 0, 1, 0, 1, 2, 1)
 
-    assert len({id(each) for each in loaded}) == 3
+    assert loaded[0] == loaded[2]
+    assert loaded[1] == loaded[3] == loaded[5]
     assert (pool.loads, pool.most) == (4, 100)
+
+
+def test_a_pool_drops_last_what_is_announced_and_never_what_is_in_use():
+    pool = Pool(150)
+    pool.announce([wish(0)])
+    taken(pool, 0, 1)
+
+    with pool.lease(wish(2)):
+        taken(pool, 3, 4, 0)
+
+    assert pool.loads == 5
+    pool.renounce([wish(0)])
+    taken(pool, 2, 5, 6, 0)
+    assert pool.loads == 8
+
+
+def test_a_pool_reads_ahead_only_what_is_needed_and_has_room():
+    pool = Pool(100)
+    pool.announce([wish(0), wish(1)])
+    with ThreadPoolExecutor(1) as threads:
+        assert pool.ahead(wish(0), threads)
+        assert pool.ahead(wish(5), threads), "not announced: nothing to wait for"
+        assert pool.ahead(wish(1), threads)
+        pool.announce([wish(2)])
+        taken(pool, 0, 1)
+
+        assert not pool.ahead(wish(2), threads)
+        pool.renounce([wish(0)])
+        assert pool.ahead(wish(2), threads)
+
+    assert (pool.loads, pool.most) == (3, 100)
+
+
+def test_decoded_memory_is_used_again():
+    pool = Pool(100)
+
+    def decoded():
+        return Piece(pool.memory(50), np.zeros(1, np.int64), reusable=True)
+
+    memories = set()
+    for number in (0, 1, 2, 3, 2):
+        with pool.lease(wish(number, load=decoded)) as piece:
+            memories.add(piece.memory.ctypes.data)
+
+    assert len(memories) == 2
 
 
 def test_a_reader_travels_without_its_maps(tmp_path):
@@ -197,12 +264,28 @@ def test_several_threads_may_touch_a_new_shard_at_once(tmp_path):
         npt.assert_array_equal(found, shelves.pictures(400))
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of maps")
 def test_an_uncompressed_store_is_mapped(tmp_path):
-    samples = daskimg.open_store(store_of(tmp_path))
-    sharded = samples._arrays.sharded("image")
+    url = store_of(tmp_path)
+    sharded = daskimg.open_store(url)._arrays.sharded("image")
 
-    (run,) = Mapped(sharded, check=True).runs(np.array([21, 23, 38]), np.array([2, 0, 1]))
+    source = Mapped(sharded, check=True)
+    (run,) = source.runs(np.array([21, 23, 38]), np.array([2, 0, 1]))
 
-    assert run.starts.tolist() == [SIZE, 3 * SIZE, 3 * (5 * SIZE + 4) + 3 * SIZE]
-    assert not run.memory.flags.writeable
-    assert len(run.memory) == Path(samples.url, "image/c/1/0/0/0").stat().st_size
+    assert np.diff(run.addresses).tolist() == [2 * SIZE, 3 * (5 * SIZE + 4)]
+    assert run.lines.tolist() == [2, 0, 1]
+    maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if url in line]
+    assert [line.split()[1] for line in maps] == ["r--s"]
+
+
+def test_more_shards_are_mapped_than_files_may_be_open(tmp_path):
+    image = shelves.pictures(300)
+    samples = daskimg.open_store(shelves.write_store(tmp_path / "a", image, shard=1, chunk=1))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    try:
+        found = read_all(samples, shuffle=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    npt.assert_array_equal(found, image)

@@ -21,9 +21,10 @@ from daskimg import cli, run
 from daskimg.decode import Picture, decode
 from daskimg.errors import ManifestError, OptionError, PlanError, SampleError, TransformError
 from daskimg.options import DecodeOptions
-from daskimg.preview import PreviewSample, PreviewStage, preview_row
-from daskimg.preview._panels import hues, panels_of, rgb_of
+from daskimg.preview import PreviewSample, PreviewStage, preview_row, preview_rows
+from daskimg.preview._panels import panels_of
 from daskimg.recipe import Recipe
+from daskimg.sheets import hues, rgb_of
 from daskimg.targets import Keypoints, MaskFile
 from daskimg.transforms import (
     IDENTITY,
@@ -509,6 +510,122 @@ def test_a_sheet_is_saved_as_a_local_png_only(tmp_path, path, words):
         found.save("gs://bucket/sheet.png")
 
 
+# -- several rows, several recipes ----------------------------------------------------------
+
+
+def flat(folder, colours, height=96, width=128):
+    """A table of plain pictures, one of each colour."""
+    for i, colour in enumerate(colours):
+        saved(np.full((height, width, 3), colour, np.uint8), folder / f"{i}.png")
+    return daskimg.read_manifest(
+        pd.DataFrame({"path": [f"{i}.png" for i in range(len(colours))]}), root=str(folder)
+    )
+
+
+def test_each_row_is_a_line_and_each_stage_a_column(tmp_path):
+    colours = [(200, 90, 30), (30, 200, 90)]
+    found = preview_rows(flat(tmp_path, colours), Recipe((Tiles(48, 64), Mirror())))
+
+    sheet = found.sheet()
+
+    # 176 x 132 of the source, without its lines; then twice four tiles, 87 wide and 65 high.
+    for colour in colours:
+        seen = np.argwhere((sheet == colour).all(axis=2))
+        assert count(sheet, colour) > 2 * 4 * 87 * 65
+        assert {min(x // 188, 2) for _, x in seen.tolist()} == {0, 1, 2}
+    tops = [np.argwhere((sheet == colour).all(axis=2))[:, 0] for colour in colours]
+    assert tops[0].max() < tops[1].min()
+    assert found.text().splitlines()[1:3] == [
+        "row 0: 0.png",
+        "     recipe: decode: 96 x 128 > tiles: 4 of 48 x 64 > mirror: 4 of 48 x 64",
+    ]
+
+
+def test_what_no_sample_takes_is_dark_on_the_source(tmp_path):
+    manifest = flat(tmp_path, [(200, 100, 50)])
+    recipes = {"all": Recipe((Resize(32, 32),)), "tile": Recipe((Tiles(64, 64, stride=999),))}
+
+    sheet = preview_rows(manifest, recipes).sheet()
+
+    # Half of its width and two thirds of its height are taken; the rest has a line along it.
+    dark = count(sheet, (60, 30, 15))
+    assert 0 <= 96 * 128 * 2 / 3 - dark < 3 * 130
+    columns = np.argwhere((sheet == (60, 30, 15)).all(axis=2))[:, 1]
+    assert columns.min() > 2 * 188
+
+
+def test_noise_around_a_picture_is_outlined(tmp_path):
+    manifest = flat(tmp_path, [(250, 250, 0)], 24, 24)
+    recipe = daskimg.recipes.noise_frames(48)
+
+    with_edge, without = (
+        preview_rows(manifest, each).sheet() for each in (recipe, Recipe((Resize(48, 48),)))
+    )
+
+    line = hues(np.array([0]))[0]
+    made = slice(2 * 16 + 188, None)  # the second column
+    assert count(with_edge[:, made], line) > 100
+    assert count(without[:, made], line) == 0
+
+
+def test_a_row_that_failed_says_why_in_its_place(tmp_path):
+    manifest = flat(tmp_path, [(9, 9, 9)] * 3)
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "2.png").unlink()
+
+    found = preview_rows(manifest, {"a": Recipe(()), "b": Recipe((MinSize(500, 500),))})
+
+    lines = found.text().splitlines()
+    assert lines[3] == "     b: decode: 96 x 128 > min-size: no sample"
+    assert re.search("a: format: not a picture.*row 1", lines[5])
+    assert re.search("b: missing: no such file", lines[9])
+    page = found._repr_html_()
+    assert page.count("not a picture") == 1
+    ElementTree.fromstring(page)
+    assert len(re.findall("<img", page)) == 4  # of row 0: the source twice, a picture, and none
+    assert found.sheet().any()
+
+
+def test_rows_are_chosen_by_number_or_by_count(tmp_path):
+    manifest = flat(tmp_path, [(i, i, i) for i in range(9)])
+
+    assert list(preview_rows(manifest, Recipe(())).rows) == [0, 1, 2, 3, 4, 5]
+    assert list(preview_rows(manifest, Recipe(()), rows=99).rows) == list(range(9))
+    assert list(preview_rows(manifest, Recipe(()), rows=[7, 2, 7]).rows) == [7, 2]
+    with pytest.raises(OptionError, match=r"rows must be a count of at least 1.*got 0; try 6"):
+        preview_rows(manifest, Recipe(()), rows=0)
+    with pytest.raises(OptionError, match="the table has 9 rows, and no row 9"):
+        preview_rows(manifest, Recipe(()), rows=[9])
+
+
+def test_tables_of_pictures_have_headers_and_pictures_a_text(tmp_path):
+    page = preview_rows(flat(tmp_path, [(9, 9, 9)]), Recipe((Resize(8, 8),)))._repr_html_()
+
+    table = ElementTree.fromstring(page).find(".//table")
+
+    heads = [(each.attrib["scope"], "".join(each.itertext())) for each in table.iter("th")]
+    assert [scope for scope, _ in heads] == ["col", "col", "col", "row"]
+    assert [image.attrib["alt"] for image in table.iter("img")] == [
+        "source, 96 x 128",
+        "resize: 8 x 8",
+    ]
+
+
+def test_the_command_draws_rows_and_recipes(labels, tmp_path, capsys):
+    line = ["preview", labels, "--recipe", "fit", "--recipe", "tiles", "--size", "16"]
+
+    assert cli.main([*line, "-o", str(tmp_path / "a.png"), "--rows", "3"]) == 0
+    assert cli.main([*line, "--row", "4", "--row", "5"]) == 0  # in words only
+
+    text = capsys.readouterr().out
+    assert text.startswith("3 rows of labels.csv\nrow 0: ")
+    assert "row 5: " in text
+    assert "tiles: format: not a picture" in text
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.size[0] >= 640
+    assert [path.name for path in tmp_path.glob("*.png")] == ["a.png"]
+
+
 # -- the command --------------------------------------------------------------------------
 
 
@@ -550,7 +667,7 @@ def test_the_command_knows_the_options_of_a_table_and_of_a_recipe(labels, tmp_pa
         (["a.jpg", "--row", "5"], run.REFUSED, "a sheet is a PNG"),  # before row 5 is read
         (["a.png", "--recipe", "center-corp"], run.REFUSED, "Did you mean center-crop"),
         (["a.png", "--row", "5"], run.TOO_MANY_FAILED, "format: .* at decode of row 5"),
-        (["a.png", "--recipe", "buggy.toml"], run.STOPPED, r"Buggy \(step 2 of 2\) failed on"),
+        (["a.png", "--recipe", "buggy.toml", "--row", "0"], run.STOPPED, r"Buggy \(step 2 of 2\)"),
         (["a.png", "--limit", "3"], run.REFUSED, "No such option"),
     ],
 )  # fmt: skip

@@ -36,7 +36,12 @@ _QUIET = {
     # every process that wakes each 20 ms to time its event loop takes a core from them.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
+    # Nobody takes these workers away: whatever shard has lost two of them is looked at.
+    "distributed.scheduler.allowed-failures": 1,
 }
+_TTL = "distributed.scheduler.worker-ttl"
+_USUAL_TTL = "5 minutes"  # Dask's default: a frozen worker is missed after 5 to 10 minutes
+_OWN_TTL = "60s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,7 @@ def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
         # The process that imports this script says so, once, when this one has ended.
         raise SystemExit(1)
     with (
-        dask.config.set({**_QUIET, _ENVIRON: _environment()}),
+        dask.config.set({**_QUIET, _TTL: _ttl(), _ENVIRON: _environment()}),
         ThreadPoolExecutor(1) as starter,
         ExitStack() as stack,
     ):
@@ -189,6 +194,12 @@ def _environment() -> dict[str, object]:
     """
     kept = {"MALLOC_TRIM_THRESHOLD_": 256 << 20, "MALLOC_MMAP_THRESHOLD_": 32 << 20}
     return {**dask.config.get(_ENVIRON, {}), **kept}
+
+
+def _ttl() -> str:
+    """Return after how long a silent worker is given up: within one to two of these."""
+    given: str = dask.config.get(_TTL)
+    return _OWN_TTL if given == _USUAL_TTL else given
 
 
 def _local_cluster(options: ClusterOptions) -> LocalCluster:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from daskimg.build._run import check_trial
+from daskimg.build._trial import check_trial
 from daskimg.words import megabytes
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def forecast(plan: Plan, standing: Standing, cluster: ClusterOptions) -> Forecas
         plan=plan,
         step=step,
         deletion=standing.deletion(),
-        trial=check_trial(plan, thorough=True),
+        trial=check_trial(plan),
         free_bytes=standing.folder.free_bytes(),
         workers=workers,
         threads=threads,

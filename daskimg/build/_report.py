@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from daskimg import markup
+from daskimg.fetch import KINDS, Traffic
 from daskimg.timeline import STAGES, Span, Timeline
 from daskimg.words import counted, named
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from daskimg.plan import Plan
     from daskimg.store import Failure
 
+_FAULTS = {"throttled": "429", "server": "5xx", "timeout": "time-out", "corrupt": "damaged"}
 _SHARDS = 3  # as many as there are examples of a reason
 
 
@@ -45,6 +48,8 @@ class Tally:
         By reason, the first three of the finished shards in which a sample failed.
     timeline
         When the tasks of this run ran, and at which stage for how long.
+    traffic
+        What was asked of servers, by the client since the run began and by its workers.
     """
 
     total: int
@@ -60,6 +65,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     failed_in: dict[str, list[int]] = field(default_factory=dict)
     timeline: Timeline = field(default_factory=Timeline)
+    traffic: Traffic = field(default_factory=Traffic)
 
     @property
     def images_per_second(self) -> float:
@@ -75,6 +81,7 @@ class Tally:
         self.failed += int(report["failed"])
         self.reduced += int(report["reduced"])
         self.completed += int(report["completed"])
+        self.traffic.add(Traffic.from_json(json.loads(report["traffic"])))
         reasons = json.loads(report["reasons"])
         self.reasons.update(reasons)
         for reason in reasons:
@@ -122,6 +129,9 @@ class Report:
         The first failures of each reason, if the store was refused.
     timeline
         When the tasks of this run ran, and at which stage for how long.
+    traffic
+        What was asked of servers: requests by kind, repetitions by fault, bytes. Those of the
+        plan, which was made before, are not among them.
     """
 
     url: str
@@ -140,6 +150,7 @@ class Report:
     empty: int
     examples: tuple[Failure, ...] = ()
     timeline: Timeline = field(default_factory=Timeline)
+    traffic: Traffic = field(default_factory=Traffic)
 
     @classmethod
     def of(
@@ -163,6 +174,7 @@ class Report:
             empty=plan.empty_rows,
             examples=examples,
             timeline=tally.timeline,
+            traffic=tally.traffic,
         )
 
     @property
@@ -172,7 +184,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        found = {name: getattr(self, name) for name in self.__slots__ if name != "timeline"}
+        own = ("timeline", "traffic")
+        found = {name: getattr(self, name) for name in self.__slots__ if name not in own}
         examples = [failure._asdict() for failure in self.examples]
         rate = round(self.images_per_second, 1)
         stages = {stage: round(self.timeline.stages[stage], 3) for stage in STAGES}
@@ -182,6 +195,10 @@ class Report:
             "examples": examples,
             "stages": stages,
             "limited_by": self.timeline.limit(),
+            "requests": {kind: self.traffic.requests[kind] for kind in KINDS},
+            "retries": dict(self.traffic.retries.most_common()),
+            "received_bytes": self.traffic.received,
+            "sent_bytes": self.traffic.sent,
         }
 
     def lines(self) -> list[str]:
@@ -212,7 +229,18 @@ class Report:
                 f"read, {self.stored_bytes / 1e6:,.1f} MB written in {self.seconds:,.1f} s"
             )
             found += [f"  limited by {limit}" for limit in [self.timeline.limit()] if limit]
-        return [*found, f"  {self.url}"]
+        return [*found, *self._traffic_lines(), f"  {self.url}"]
+
+    def _traffic_lines(self) -> list[str]:
+        traffic, found = self.traffic, []
+        if traffic.requests:
+            kinds = ", ".join(f"{traffic.requests[kind]:,} {kind}" for kind in KINDS)
+            found = [f"  {counted(traffic.requests.total(), 'request')}: {kinds}"]
+        if traffic.retries:
+            faults = traffic.retries.most_common()
+            told = ", ".join(f"{count:,} {_FAULTS.get(kind, kind)}" for kind, count in faults)
+            found.append(f"  retried: {told}")
+        return found
 
     def _examples(self, reason: str) -> list[str]:
         mine = (failure for failure in self.examples if failure.reason == reason)
@@ -220,3 +248,15 @@ class Report:
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        head, *lines = self.lines()
+        reasons = {f"  {count:,} {reason}" for reason, count in self.reasons.items()}
+        words = [line.strip() for line in lines if line not in reasons and line[:4] != "    "]
+        parts = list(map(markup.paragraph, words))
+        if self.reasons:
+            parts.append(markup.bars(self.reasons, "failed samples by reason", "more reasons"))
+        if self.examples:
+            lines_of = ((str(e.row), e.path, e.reason, e.message) for e in self.examples)
+            parts.append(markup.table(("row", "path", "reason", "message"), lines_of, "examples"))
+        return markup.block(head, *parts)

@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-import time
-import uuid
+import logging
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import dask
-from distributed import Client, as_completed, futures_of, get_client
+from distributed import Client, get_client
 
-from daskimg import store
+from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
+from daskimg.build._course import Course
+from daskimg.build._crew import Crew, Patience
 from daskimg.build._report import Report, Tally
-from daskimg.build._shards import build_shard
+from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
+from daskimg.build._trial import check_sources, try_on
+from daskimg.build._watch import begin_watch, outcome_told
 from daskimg.build._workers import set_up
 from daskimg.errors import (
-    DaskimgError,
     ManifestError,
     OptionError,
-    PlanError,
     StoppedError,
     StoreError,
     TransportError,
 )
-from daskimg.fetch import open_folder
 from daskimg.options import given
 from daskimg.plan import Plan
 from daskimg.statistics import COMPILE_PAYS
-from daskimg.task import REPORT, ROWS, read_shard_rows, try_rows
-from daskimg.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from distributed import Future
-
     from daskimg.build._standing import Standing
-    from daskimg.fetch import Folder
-    from daskimg.plan import Brief
-    from daskimg.task import Trial
 
-_RETRIES = 2  # of a task, on other workers; storage has its own retries below that
+_LOG = logging.getLogger("daskimg")
 _OUTCOMES = {"begin": "committed", "resume": "committed", "relabel": "relabelled"}
-_EARLY = 1000  # samples after which a run that mostly fails is stopped
 
 
 def build_store(
@@ -55,6 +46,7 @@ def build_store(
     cluster: ClusterOptions | None = None,
     on_tally: Callable[[Tally], None] | None = None,
     on_client: Callable[[Client], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Report:
     """Build a store, or finish, repair or relabel the one that stands at its address.
 
@@ -70,6 +62,9 @@ def build_store(
         Called with the counts whenever a shard is finished.
     on_client
         Called with the client before the first task is handed out.
+    on_note
+        Called with a line when the cluster, or a row that kills workers, needs one; by default
+        it goes to the log.
 
     Returns
     -------
@@ -78,12 +73,13 @@ def build_store(
 
     Raises
     ------
-    StoreError, PlanError
+    StoreError, PlanError, AccessError
         Refused; nothing was written.
     StoppedError
         Stopped by a fault, resumable: run again.
     """
     _check_types(plan, client, cluster)
+    fetch.traffic(reset=True)  # what was asked before is no part of the run
     standing = standing_of(plan.url, overwrite=plan.options.overwrite)
     step = standing.step(plan)
     damaged: list[str] = []
@@ -92,25 +88,34 @@ def build_store(
         damaged = store.damaged_objects(standing.folder, standing.commit)
         if not damaged:
             return _unchanged(plan, standing)
-    with _connecting(client, cluster) as connected:  # a cluster starts while this goes on
-        if step == "begin" or damaged:
-            check_trial(plan)
-        stored, expected = _begin(plan, standing, damaged)
+    if step == "begin" or damaged:
+        check_sources(plan)
+    with _connecting(client, cluster) as connected:
         client = connected()
-        if on_client:
-            on_client(client)
-        moved = standing.stored is not None and standing.stored.root != plan.root
-        brief = plan.brief(
-            stored.run,
-            expected=expected,
-            compiled=plan.values >= COMPILE_PAYS,
-            retry=moved and standing.commit is None,
-            spare=_spare_memory(client),
-            call=uuid.uuid4().hex,
-        )
-        run = _Run(plan, brief, standing.folder, client, on_tally or _silent)
+        crew = Crew(client, Patience(), on_note or _LOG.warning)
+        crew.wait()
         with set_up(client):
-            return run.build(stored, "repaired" if damaged else _OUTCOMES[step])
+            if step == "begin" or damaged:
+                try_on(crew, plan)
+            stored, expected = _begin(plan, standing, damaged)
+            channel = begin_watch(client, plan)
+            if on_client:
+                on_client(client)
+            moved = standing.stored is not None and standing.stored.root != plan.root
+            brief = plan.brief(
+                stored.run,
+                expected=expected,
+                compiled=plan.values >= COMPILE_PAYS,
+                retry=moved and standing.commit is None,
+                spare=_spare_memory(client),
+                call=fresh("daskimg"),
+                convicted=store.read_verdicts(standing.folder),
+            )
+            course = Course(plan, brief, standing.folder, crew, on_tally or _silent, channel)
+            with outcome_told(client, channel) as tell:
+                report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+                tell(report.outcome)
+            return report
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:
@@ -172,26 +177,6 @@ def _taken(plan: Plan, standing: Standing) -> store.StoredPlan:
     return store.create_plan(standing.folder, plan)
 
 
-def check_trial(plan: Plan, *, thorough: bool = False) -> Trial:
-    """Decode a few rows before anything is written, and refuse a table where none works.
-
-    Raises
-    ------
-    PlanError
-        If no row works: the first resolved path, and what to check.
-    """
-    trial = try_rows(plan, thorough=thorough)
-    if not trial.tried or trial.failed < trial.tried or plan.options.max_failed >= 1:
-        return trial
-    reasons = ", ".join(f"{count} {reason}" for reason, count in trial.reasons.items())
-    elsewhere = {"missing", "unreadable"} >= set(trial.reasons)
-    advice = "check --root and --path-column" if elsewhere else trial.message
-    raise PlanError(
-        f"none of {trial.tried} rows tried gives a picture ({reasons}); the first is "
-        f"{trial.first}: {advice}"
-    )
-
-
 def _silent(tally: Tally) -> None:
     """Watch nothing."""
 
@@ -218,132 +203,5 @@ def _unchanged(plan: Plan, standing: Standing) -> Report:
     commit = standing.commit
     assert commit is not None
     tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
+    tally.traffic.add(fetch.traffic(reset=True))
     return Report.of(plan, "unchanged", tally)
-
-
-class _Run:
-    """One run over one store."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        brief: Brief,
-        folder: Folder,
-        client: Client,
-        on_tally: Callable[[Tally], None],
-    ) -> None:
-        self._plan = plan
-        self._brief = brief
-        self._folder = folder
-        self._client = client
-        self._on_tally = on_tally
-        threads = sum(client.nthreads().values())
-        self._tally = Tally(plan.samples, timeline=Timeline(threads))
-
-    def build(self, stored: store.StoredPlan, outcome: str) -> Report:
-        examples: tuple[store.Failure, ...] = ()
-        try:
-            self._build_shards()
-            if self._tally.failed > self._plan.options.max_failed * self._tally.total:
-                outcome = "refused"
-                examples = store.first_failures(self._folder, self._tally.failed_in)
-            else:
-                self._commit(stored)
-        except (OSError, StoreError, ManifestError) as error:  # work has been done by now
-            if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
-                raise StoppedError("another run has finished this store meanwhile") from error
-            raise StoppedError(f"{error}; run the same command again to go on") from error
-        return Report.of(self._plan, outcome, self._tally, examples)
-
-    def _build_shards(self) -> None:
-        began = time.perf_counter()
-        futures = self._submit()
-        try:
-            for future in as_completed(futures, loop=self._client.loop):
-                self._tally.add(_result(future))
-                self._tally.seconds = time.perf_counter() - began
-                future.release()
-                self._on_tally(self._tally)
-                self._stop_early()
-        except BaseException:
-            self._client.cancel(futures)
-            raise
-
-    def _submit(self) -> list[Future[Any]]:
-        """Hand out one partition a shard; never repartitioned: a shard has one writer."""
-        import dask.dataframe as dd  # here: it takes longer than a cluster takes to start
-
-        # Rows are as the store's Parquet has them; Dask is not to turn text into its own.
-        with dask.config.set({"dataframe.convert-string": False}):
-            brief = self._brief
-            spans = self._plan.shard_rows()
-            rows = dd.from_map(
-                read_shard_rows, spans, brief=brief, meta=ROWS, label="daskimg-rows"
-            )
-            reports = rows.map_partitions(
-                build_shard,
-                brief,
-                meta=REPORT,
-                enforce_metadata=False,
-                token=_fresh("daskimg-shard"),
-            )
-            return list(futures_of(self._client.persist(reports, retries=_RETRIES)))
-
-    def _stop_early(self) -> None:
-        tally = self._tally
-        if tally.done < min(_EARLY, tally.total) or tally.done == tally.total:
-            return
-        share = tally.failed / tally.done
-        if share > max(0.5, self._plan.options.max_failed):
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in tally.reasons.most_common(3))
-            raise StoppedError(
-                f"{tally.failed:,} of the first {tally.done:,} samples failed ({reasons}); "
-                f"check --root and the table, or allow it with --max-failed "
-                f"{min(1.0, share + 0.01):.2f}"
-            )
-
-    def _commit(self, stored: store.StoredPlan) -> None:
-        brief = self._brief
-        # Labels are written in place: no reader is to meet new numbers and old names.
-        self._folder.remove("zarr.json")
-        spans, files = store.sample_spans(brief), list(store.row_files(brief.rows))
-        jobs = [
-            *self._client.map(_assemble_samples, spans, brief=brief, pure=False),
-            *self._client.map(_assemble_rows, files, brief=brief, pure=False),
-        ]
-        total = store.Assembled()
-        for future in as_completed(jobs, loop=self._client.loop):
-            total.add(_result(future))
-        commit = store.commit_store(self._folder, brief, stored, total)
-        store.tidy(self._folder, commit)
-
-
-def _assemble_samples(span: tuple[int, int, int], brief: Brief) -> store.Assembled:
-    return store.assemble_samples(open_folder(brief.url), brief, span)
-
-
-def _assemble_rows(number: int, brief: Brief) -> store.Assembled:
-    return store.assemble_rows(open_folder(brief.url), brief, number)
-
-
-def _fresh(name: str) -> str:
-    """Return a name for tasks that no earlier run on this cluster can have given its own.
-
-    Equal graphs have equal keys: the scheduler might hand back what a cancelled run left.
-    """
-    return f"{name}-{uuid.uuid4().hex}"
-
-
-def _result(future: Future[Any]) -> Any:
-    """Return a task's result, or stop the run with one line that says why."""
-    try:
-        return future.result()
-    except (DaskimgError, FileNotFoundError):
-        raise
-    except Exception as error:
-        raise StoppedError(f"{_last_line(error)}; run the same command again to go on") from error
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

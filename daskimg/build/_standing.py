@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from daskimg import fetch, store
-from daskimg.errors import StoreError, TransportError
+from daskimg.errors import AccessError, StoreError, TransportError
 from daskimg.plan import differences
 from daskimg.words import counted, megabytes
 
@@ -101,6 +101,8 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
 
     Raises
     ------
+    AccessError
+        If a bucket refuses what a run needs.
     StoreError
         If it is not ours to write to.
     """
@@ -109,6 +111,7 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
     if not fetch.is_url(url):
         _refuse_file(Path(fetch.local_path(url)))
     folder = fetch.open_folder(url)
+    fetch.check_access(folder.url, fetch.STORE)
     try:
         state = store.state_of(folder)
         if state == "foreign":
@@ -124,6 +127,8 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
         if commit is None:  # none at all, or a damaged one: what the ledger lists is kept
             state = "unfinished"
         return Standing(folder, state, store.read_plan(folder), commit)
+    except AccessError:
+        raise
     except (OSError, TransportError) as error:
         raise StoreError(f"cannot read {url}: {error}") from error
 

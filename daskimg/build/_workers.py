@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from distributed import WorkerPlugin
 
 from daskimg import fetch
+from daskimg.build._pacer import Pacer, home
 from daskimg.errors import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from distributed import Client, Worker
-
-_HERE = uuid.uuid4().hex  # tells this process from those that it starts
 
 _PARTING = 5.0  # seconds that are waited for workers to forget a run
 
@@ -47,33 +46,42 @@ class WorkerSetUp(WorkerPlugin):
         What the client was given of ``fetch.Options``.
     variables
         Of the environment, for whoever reads them later; what a worker has stands.
+    part
+        The requests a second that a worker begins with.
     """
 
     def __init__(
-        self, name: str, options: Mapping[str, Any], variables: Mapping[str, str]
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        variables: Mapping[str, str],
+        part: fetch.Part,
     ) -> None:
         self.name = name
         self._options = options
         self._variables = variables
-        self._home = _HERE, os.getpid()
+        self._part = part
+        self._home = home()
 
     def __repr__(self) -> str:
         return f"WorkerSetUp({self.name!r})"
 
-    def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
+    def setup(self, worker: Worker) -> None:
         """Give this process what the run's client has."""
-        if self._is_home():
+        if self._home == home():
             return
         for name, value in self._variables.items():
             os.environ.setdefault(name, value)
         fetch.lend(self.name, self._options)
+        fetch.traffic(reset=True)  # of whoever was here before
+        fetch.LIMITER.follow(self._part)
+        fetch.LIMITER.tell(lambda answers: worker.log_event(self.name, {"answers": answers}))
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         """Forget it: a cluster outlives a run, and is not to keep its keys."""
-        fetch.take_back(self.name)
-
-    def _is_home(self) -> bool:
-        return self._home == (_HERE, os.getpid())
+        if self._home != home():
+            fetch.LIMITER.tell(None)
+            fetch.take_back(self.name)
 
 
 @contextmanager
@@ -87,7 +95,8 @@ def set_up(client: Client) -> Iterator[None]:
     """
     name = f"daskimg-{uuid.uuid4().hex[:12]}"
     variables = {name: os.environ.get(name, value) for name, value in _VARIABLES.items()}
-    plugin = WorkerSetUp(name, fetch.configured().given(), variables)
+    pacer = Pacer(client, name)
+    plugin = WorkerSetUp(name, fetch.configured().given(), variables, pacer.begin())
     try:
         client.register_plugin(plugin, name=name)
     except Exception as error:  # whatever unpickling or setting up raises on a worker
@@ -96,7 +105,8 @@ def set_up(client: Client) -> Iterator[None]:
             f"all need the same daskimg: install it there, and run the same command again"
         ) from None
     try:
-        yield
+        with pacer.watching():
+            yield
     finally:
         # The cluster may be gone, or a worker frozen; and the run is over.
         with suppress(Exception):

@@ -9,10 +9,11 @@ from daskimg.decode._drawing import (
     Panel,
     Strip,
     contact_sheet,
+    draw_outlines,
     draw_points,
-    encode_png,
     scaled_down,
 )
+from daskimg.decode._encoding import encode_jpeg, encode_png, encode_thumbnail
 from daskimg.decode._masks import decode_mask
 from daskimg.decode._operations import autocontrast, enhance, equalize, grey
 from daskimg.decode._picture import Picture
@@ -31,8 +32,11 @@ __all__ = [
     "decode_by_windows",
     "decode_mask",
     "decoder_versions",
+    "draw_outlines",
     "draw_points",
+    "encode_jpeg",
     "encode_png",
+    "encode_thumbnail",
     "enhance",
     "equalize",
     "grey",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,6 +20,8 @@ _TITLE, _HEADING, _NOTE, _CAPTION = 20, 17, 14, 12  # heights of letters in pixe
 _MARGIN, _GAP = 16, 10
 _ROOMY, _NUMBER = 200, 9  # pixels of a picture from which marks are numbered, and of a number
 _WORD = 32  # letters after which a path may be broken
+_NEAR = 1.5  # pixels from a picture's edge at which a line is drawn along it
+_DIM = 0.3  # of the light that is left of what is dimmed
 _FINE = 4  # marks are drawn so many times larger: Pillow's circles have no soft edge
 
 
@@ -32,19 +33,16 @@ class Panel(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Panels beside each other: words above them, and behind the last one."""
+    """Panels beside each other: words above them, and behind the last one.
+
+    ``column`` is how wide each is at least, so that those of several strips are in columns.
+    """
 
     heading: str
     notes: tuple[str, ...]
     panels: tuple[Panel, ...]
     more: str = ""
-
-
-def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """Return a (height, width, 3) picture as a PNG file."""
-    file = BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
+    column: int = 0
 
 
 def scaled_down(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -86,6 +84,55 @@ def draw_points(
         _mark(pen, centre, radius, tuple(colours[i].tolist()), full=bool(filled[i]))
     whole = Image.alpha_composite(Image.fromarray(image).convert("RGBA"), overlay.reduce(_FINE))
     return np.asarray(whole.convert("RGB"))
+
+
+def draw_outlines(
+    image: NDArray[np.uint8],
+    quads: Sequence[NDArray[np.floating]],
+    colour: tuple[int, ...],
+    *,
+    dim: bool = False,
+) -> NDArray[np.uint8]:
+    """Return a picture with closed lines of a colour on it, inside a dark edge.
+
+    Parameters
+    ----------
+    image : (height, width, 3)
+        What to draw on.
+    quads
+        (corner, xy) each, in pixels of ``image``; what lies outside is cut off, and a line
+        along the picture's own edge is drawn just inside.
+    colour
+        Red, green and blue.
+    dim
+        Darken what lies in none of them.
+    """
+    height, width = image.shape[:2]
+    overlay = Image.new("RGBA", (_FINE * width, _FINE * height))
+    pen = ImageDraw.Draw(overlay)
+    inner = np.array([width, height]) - 1.0
+    for ink, line in (((0, 0, 0), 3.0), (colour, 1.5)):
+        for quad in quads:
+            near = np.abs(quad - np.clip(quad, 1.0, inner)) <= _NEAR
+            path = _path(np.where(near, np.clip(quad, 1.0, inner), quad) * _FINE)
+            pen.line([*path, *path[:2]], ink, round(_FINE * line), joint="curve")
+    below = _dimmed(image, quads) if dim else Image.fromarray(image)
+    whole = Image.alpha_composite(below.convert("RGBA"), overlay.reduce(_FINE))
+    return np.asarray(whole.convert("RGB"))
+
+
+def _dimmed(image: NDArray[np.uint8], quads: Sequence[NDArray[np.floating]]) -> Image.Image:
+    """Return a picture that is dark where no quadrilateral is."""
+    height, width = image.shape[:2]
+    inside = Image.new("L", (_FINE * width, _FINE * height))
+    for quad in quads:
+        ImageDraw.Draw(inside).polygon(_path(quad * _FINE), 255)
+    dark = Image.fromarray((image * _DIM).astype(np.uint8))
+    return Image.composite(Image.fromarray(image), dark, inside.reduce(_FINE))
+
+
+def _path(corners: NDArray[np.floating]) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in corners.tolist()]
 
 
 def _number(pen: ImageDraw.ImageDraw, x: float, y: float, number: int) -> None:
@@ -149,7 +196,10 @@ def _rows(strip: Strip, width: int) -> Iterator[list[Image.Image]]:
     if strip.more:
         drawn.append(_words(strip.more, _HEADING, _FAINT, width))
     row: list[Image.Image] = []
-    for block in drawn:
+    for panel in drawn:
+        block = panel
+        if strip.column > block.width:
+            block = _stacked([block], strip.column, block.height, 0)
         if row and sum(each.width + _GAP for each in row) + block.width > width:
             yield row
             row = []

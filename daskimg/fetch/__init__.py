@@ -8,6 +8,7 @@ the lengths and hashes that servers give. What others say of an address is shown
 query and without whose it is.
 """
 
+from daskimg.fetch._access import READING, STORE, access_error, bucket_of, check_access
 from daskimg.fetch._ahead import Found, find_ahead, in_order, read_ahead
 from daskimg.fetch._found import expand, is_folder
 from daskimg.fetch._listing import list_below, list_matches
@@ -23,7 +24,7 @@ from daskimg.fetch._options import (
     using,
 )
 from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
-from daskimg.fetch._retries import retries
+from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._sources import (
     begin_read,
@@ -33,14 +34,28 @@ from daskimg.fetch._sources import (
     read_part,
     under_extensions,
 )
-from daskimg.fetch._systems import Listed, storage_options
+from daskimg.fetch._systems import Content, Listed, storage_options
+from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 
 __all__ = [
+    "KINDS",
+    "LIMITER",
+    "READING",
+    "STORE",
+    "Answers",
+    "Content",
     "Folder",
     "Found",
+    "Kind",
+    "Limiter",
     "Listed",
     "Options",
+    "Part",
+    "Traffic",
+    "access_error",
     "begin_read",
+    "bucket_of",
+    "check_access",
     "configure",
     "configured",
     "expand",
@@ -64,11 +79,11 @@ __all__ = [
     "read_ahead",
     "read_environment",
     "read_part",
-    "retries",
     "scrubbed",
     "shown",
     "storage_options",
     "take_back",
+    "traffic",
     "under_extensions",
     "using",
 ]

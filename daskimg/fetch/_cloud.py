@@ -21,14 +21,17 @@ from gcsfs.retry import validate_response
 from daskimg.errors import OptionError
 from daskimg.fetch._bodies import body_of, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
+from daskimg.fetch._permissions import RefusedError, permission_of, refused
 from daskimg.fetch._retries import Fault, retried, status_fault
 from daskimg.fetch._systems import BeyondError, Listed, Page, Plain, in_loop
+from daskimg.fetch._traffic import METER
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from daskimg.fetch._systems import Content
+    from daskimg.fetch._traffic import Kind
 
 _WRITER = "daskimg-writer"  # metadata of a created object: tells our own from another's
 _UNLIKE = re.compile(r"(crc32c|md5).*match", re.IGNORECASE | re.DOTALL)
@@ -70,7 +73,9 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
             return await self.exchange(method, url, headers=headers, query=query, **body)
 
         try:
-            return await retried(once, _told(path, args), self._location)
+            return await retried(
+                once, _told(path, args), _kind(method, url, query), self._location
+            )
         except FileNotFoundError:
             if method.upper() != "DELETE":
                 raise
@@ -100,8 +105,9 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
         )
         async with asyncio.timeout(patience(_size_of(body.get("data")))) as alarm, request as r:
             alarm.reschedule(None)  # what comes back has limits of its own
+            METER.moved(sent=_size_of(body.get("data")))
             if r.status >= 400:
-                _refuse(r.status, r.headers, await r.read(), url)
+                _refuse(r.status, r.headers, await r.read(), method, url)
             return r.status, r.headers, r.request_info, await body_of(r, limit)
 
 
@@ -129,7 +135,7 @@ class Cloud(Plain):
             return bytes(answer[3])
 
         try:
-            return await retried(once, f"gs://{path}", self.system._location)
+            return await retried(once, f"gs://{path}", "read", self.system._location)
         except BeyondError:
             return b""
 
@@ -140,8 +146,23 @@ class Cloud(Plain):
         metadata = {"name": name, "crc32c": crc32c_of(content)}
         if create:
             metadata["metadata"] = {_WRITER: writer}
+        try:
+            await self.upload(bucket, metadata, content, "0" if create else None)
+        except FileExistsError:
+            # A lost answer to our own write comes back as "exists": our mark is on it.
+            found = await self.ask("get_object", path)
+            if (found.get("metadata") or {}).get(_WRITER) != writer:
+                raise
+
+    async def upload(
+        self, bucket: str, metadata: dict[str, Any], content: Content, replaced: str | None
+    ) -> None:
+        """Write an object of some metadata, if what it replaces has the right generation.
+
+        ``None`` replaces any, and ``0`` none; ``FileExistsError`` if it would not be that one.
+        """
         kind, body = _multipart(metadata, content)
-        query = {"uploadType": "multipart", **({"ifGenerationMatch": "0"} if create else {})}
+        query = {"uploadType": "multipart", "ifGenerationMatch": replaced}
         url = f"{self.system._location}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
 
         async def once() -> None:
@@ -154,13 +175,7 @@ class Cloud(Plain):
             )
             _check_upload(answer[3], len(content), metadata["crc32c"])
 
-        try:
-            await retried(once, f"gs://{path}", self.system._location)
-        except FileExistsError:
-            # A lost answer to our own write comes back as "exists": our mark is on it.
-            found = await self.ask("get_object", path)
-            if (found.get("metadata") or {}).get(_WRITER) != writer:
-                raise
+        await retried(once, f"gs://{bucket}/{metadata['name']}", "write", self.system._location)
 
     async def size(self, path: str) -> int | None:
         """Return an object's bytes."""
@@ -177,11 +192,17 @@ class Cloud(Plain):
             part = found[start : start + _AT_ONCE]
             await asyncio.gather(*(self.ask("rm_file", f"{bucket}/{name}") for name in part))
 
+    async def is_folder(self, path: str) -> bool:
+        """Tell whether there is anything below a path: one request, where gcsfs has four."""
+        bucket, key, _ = self.system.split_path(path)
+        within = f"{key.rstrip('/')}/" if key else ""
+        return bool((await self.listed(bucket, within, "name", None, most=1)).get("items"))
+
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
         """Return a page of a listing; what stands for a folder is left out."""
         bucket, key, _ = self.system.split_path(folder)
         within = f"{key.rstrip('/')}/" if key else ""
-        page = await self._page(
+        page = await self.listed(
             bucket, within + beginning, "name,size,generation", token, flat=flat
         )
         objects = [
@@ -191,10 +212,19 @@ class Cloud(Plain):
         ]
         return Page(objects, page.get("nextPageToken"))
 
-    async def _page(
-        self, bucket: str, prefix: str, of_each: str, token: str | None, *, flat: bool = False
+    async def listed(
+        self,
+        bucket: str,
+        prefix: str,
+        of_each: str,
+        token: str | None,
+        *,
+        flat: bool = False,
+        most: int | None = None,
     ) -> dict[str, Any]:
+        """Return a page of a listing as the service gives it: so much of each object."""
         query = {"prefix": prefix or None, "pageToken": token, "delimiter": "/" if flat else None}
+        query["maxResults"] = None if most is None else str(most)
         fields = f"items({of_each}),nextPageToken"
         found: dict[str, Any] = await self.system._call(
             "GET", "b/{}/o", bucket, fields=fields, json_out=True, **query
@@ -205,7 +235,7 @@ class Cloud(Plain):
         """Yield the names of an object and of those below it."""
         token = None
         while True:
-            page = await self._page(bucket, key, "name", token)
+            page = await self.listed(bucket, key, "name", token)
             for each in page.get("items", ()):
                 if f"{each['name']}/".startswith(f"{key}/"):  # not what only begins like it
                     yield each["name"]
@@ -213,12 +243,22 @@ class Cloud(Plain):
             if token is None:
                 return
 
+    async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:
+        """Return the refusals of those of some permissions that are not granted at a path.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such bucket.
+        """
+        return await refused(self, path, wanted)
+
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of gcsfs returns; each of its requests is repeated alone."""
         return await getattr(self.system, f"_{name}")(*arguments, **options)
 
 
-def _refuse(status: int, headers: Any, content: bytes, url: str) -> None:
+def _refuse(status: int, headers: Any, content: bytes, method: str, url: str) -> None:
     if status == _BEYOND:
         raise BeyondError
     message = _message(content)
@@ -227,7 +267,7 @@ def _refuse(status: int, headers: Any, content: bytes, url: str) -> None:
     if status == 401 and "Invalid Credentials" in message:
         raise Fault("credentials", f"401 {message}")  # a token that has just expired
     if status in (401, 403):
-        raise PermissionError(f"Forbidden: {message}")  # gcsfs looks for this first word
+        raise RefusedError(permission_of(method, url, message), message)
     if status == 400 and _UNLIKE.search(message):
         raise Fault("corrupt", f"400 {message}")  # what was sent is not what arrived
     if status == 400 and "requester pays" in message:
@@ -269,6 +309,17 @@ def _size_of(data: Any) -> int:
     if data is None:
         return 0
     return data.getbuffer().nbytes if isinstance(data, io.BytesIO) else len(data)
+
+
+def _kind(method: str, url: str, query: dict[str, Any]) -> Kind:
+    """Return what a request of gcsfs is."""
+    if method.upper() == "DELETE":
+        return "delete"
+    if method.upper() != "GET":
+        return "write"
+    if url.partition("?")[0].endswith("/o"):
+        return "list"
+    return "read" if "alt=media" in url or query.get("alt") == "media" else "meta"
 
 
 def _told(path: str, arguments: tuple[Any, ...]) -> str:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daskimg.fetch._access import access_error
 from daskimg.fetch._paths import is_url, local_path, place_of
 from daskimg.fetch._retries import ABSENT
 from daskimg.fetch._shown import shown
@@ -19,13 +20,24 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 def is_folder(location: str) -> bool:
-    """Tell whether a location is a folder (or a bucket's prefix) that exists."""
+    """Tell whether a location is a folder (or a bucket's prefix) that exists.
+
+    Raises
+    ------
+    AccessError
+        If a bucket may not be listed.
+    """
     if not is_url(location):
         return Path(local_path(location)).is_dir()
     if place_of(location):
         return False
     system, path = remote(location)
-    return bool(run(system.ask("isdir", path)))
+    try:
+        return run(system.is_folder(path))
+    except PermissionError as error:
+        raise access_error(location, error) from None
+    except ABSENT:
+        return False
 
 
 def expand(pattern: str) -> list[str]:

@@ -7,14 +7,12 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import google_crc32c
-
+from daskimg.checksums import crc32c
 from daskimg.fetch._retries import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PART = 1 << 20
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
 
@@ -41,11 +39,7 @@ def crc32c_of(content: bytes | bytearray | memoryview) -> str:
     >>> crc32c_of(b"123456789")
     '4waSgw=='
     """
-    value = 0
-    view = memoryview(content)
-    for start in range(0, len(view), _PART):  # it takes nothing but bytes: copy a part at a time
-        value = google_crc32c.extend(value, bytes(view[start : start + _PART]))
-    return base64.b64encode(value.to_bytes(4, "big")).decode()
+    return base64.b64encode(crc32c(content).to_bytes(4, "big")).decode()
 
 
 def md5_of(content: bytes) -> str:

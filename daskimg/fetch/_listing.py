@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskimg.errors import OptionError
+from daskimg.fetch._access import access_error
 from daskimg.fetch._found import expand
 from daskimg.fetch._paths import is_url, local_path, place_of
 from daskimg.fetch._shown import shown
@@ -14,6 +15,7 @@ from daskimg.fetch._systems import Listed, remote, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from daskimg.fetch._systems import Page
 
@@ -52,7 +54,7 @@ def _pages(folder: str, beginning: str, *, flat: bool) -> Iterator[list[Listed]]
     page = start(system.page(path, beginning, flat=flat, token=None))
     try:
         while True:
-            found: Page = page.result()
+            found = _result(page, folder)
             if found.token is not None:  # asked for while this one is looked at
                 page = start(system.page(path, beginning, flat=flat, token=found.token))
             yield [each._replace(location=f"{folder}/{each.location}") for each in found.objects]
@@ -60,6 +62,13 @@ def _pages(folder: str, beginning: str, *, flat: bool) -> Iterator[list[Listed]]
                 return
     finally:
         page.cancel()
+
+
+def _result(page: Future[Page], folder: str) -> Page:
+    try:
+        return page.result()
+    except PermissionError as error:
+        raise access_error(folder, error) from None
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from daskimg.errors import SampleError, TransportError
+from daskimg.fetch._access import access_error
 from daskimg.fetch._paths import is_url, local_path
-from daskimg.fetch._shown import scrubbed, shown
+from daskimg.fetch._shown import shown
 from daskimg.fetch._systems import Content, remote, run
 
 if TYPE_CHECKING:
@@ -220,5 +221,5 @@ class _Remote:
         except SampleError as error:
             message = error.message
         except PermissionError as error:
-            message = f"permission denied: {scrubbed(str(error))}"
+            raise access_error(f"{self.url}/{name}", error) from None
         raise TransportError(shown(f"{self.url}/{name}"), message)

@@ -20,6 +20,10 @@ Storage = dict[str, dict[str, Any]]
 _ALIASES = {"gcs": "gs", "https": "http", "s3a": "s3", "abfs": "az", "abfss": "az", "adl": "az"}
 _ENVIRONMENT = "DASKIMG_"
 _SECRET = re.compile("token|secret|password|key|credential|signature|sas|auth", re.IGNORECASE)
+_WHOLE = (
+    "attempts", "objects_ahead", "bytes_ahead",
+    "requests_per_second", "reads_per_second", "writes_per_second",
+)  # fmt: skip
 _SHORTEST_SECRET = 8  # "anon" and "cloud" are no secrets
 
 
@@ -41,6 +45,10 @@ class Options:
         After which no further attempt begins.
     objects_ahead, bytes_ahead
         The most that one process, all its tasks together, has under way or waiting to be used.
+    requests_per_second
+        The most that all processes of a run send together; ``None`` for no such limit.
+    reads_per_second, writes_per_second
+        What a run begins with; it doubles every 20 minutes, as Google's buckets do.
     storage
         What the file systems of fsspec take, by scheme: ``{"gs": {"token": "anon"}}``. ``http``
         is for ``https``, too; ``gs`` for ``gcs``, ``s3`` for ``s3a``, ``az`` for ``abfs``.
@@ -52,6 +60,9 @@ class Options:
     total_seconds: float = 100.0
     objects_ahead: int = 256
     bytes_ahead: int = 1 << 28
+    requests_per_second: int | None = None
+    reads_per_second: int = 4000
+    writes_per_second: int = 800
     storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -60,8 +71,9 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
                 raise OptionError(f"{name} must be over 0 seconds, got {value!r}; try 60")
-        for name in ("attempts", "objects_ahead", "bytes_ahead"):
-            whole(name, getattr(self, name), "or leave it out")
+        for name in _WHOLE:
+            if getattr(self, name) is not None or name != "requests_per_second":
+                whole(name, getattr(self, name), "or leave it out")
         object.__setattr__(self, "storage", _checked(self.storage))
 
     def storage_of(self, scheme: str) -> dict[str, Any]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
-from collections import Counter
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from daskimg.errors import DaskimgError, TransportError
 from daskimg.fetch._options import configured
+from daskimg.fetch._rate import LIMITER
 from daskimg.fetch._shown import scrubbed, shown
+from daskimg.fetch._traffic import METER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from daskimg.fetch._traffic import Kind
 
 Outcome = TypeVar("Outcome")
 
@@ -67,13 +69,18 @@ class Fault(Exception):
         What was seen.
     wait
         Seconds for which the server asked to be left alone.
+    throttles
+        Whether the server asked for fewer requests: 429 and 503.
     """
 
-    def __init__(self, kind: str, message: str, wait: float | None = None) -> None:
+    def __init__(
+        self, kind: str, message: str, wait: float | None = None, *, throttles: bool = False
+    ) -> None:
         super().__init__(kind, message, wait)
         self.kind = kind
         self.message = message
         self.wait = wait
+        self.throttles = throttles
 
     def __str__(self) -> str:
         return self.message
@@ -83,7 +90,8 @@ def status_fault(status: int, message: str, retry_after: str | None = None) -> F
     """Return the fault that a status of HTTP tells of."""
     kind = "refused" if status < 500 else "server"
     kind = {408: "timeout", 429: "throttled"}.get(status, kind)
-    return Fault(kind, f"{status} {message}".rstrip(), seconds_of(retry_after))
+    told, wait = f"{status} {message}".rstrip(), seconds_of(retry_after)
+    return Fault(kind, told, wait, throttles=status in (429, 503))
 
 
 def fault_of(error: Exception) -> Fault:
@@ -128,9 +136,11 @@ def seconds_of(retry_after: str | None) -> float | None:
 
 
 async def retried(
-    once: Callable[[], Awaitable[Outcome]], location: str, endpoint: str = ""
+    once: Callable[[], Awaitable[Outcome]], location: str, kind: Kind, endpoint: str = ""
 ) -> Outcome:
     """Return ``await once()``, trying again on a fault of the line, as often as is allowed.
+
+    Each attempt waits for its turn at the limiter, and is counted as a request of its kind.
 
     Waits grow exponentially, with full jitter (each is drawn from 0 to its bound), so that
     many workers do not come back at the same moment; a server's ``Retry-After`` comes on top.
@@ -146,19 +156,23 @@ async def retried(
     attempt = 0
     while True:
         attempt += 1
+        began += await LIMITER.admit(kind)  # standing in line is no fault
+        METER.asked(kind)
         try:
             return await once()
         except _ANSWERS:
             raise
         except Exception as error:  # each file system has its own tree of network errors
             fault = fault_of(error)
+        if fault.throttles:
+            LIMITER.refused(kind)
         wait = _wait(attempt, fault)
         spent = time.monotonic() - began
         late = spent + wait > options.total_seconds
         if fault.kind == "refused" or attempt >= options.attempts or late:
             told = _told(fault, attempt, spent, endpoint)
             raise TransportError(shown(location), told) from None
-        TALLY.add(fault.kind)
+        METER.repeated(fault.kind)
         await pause(wait)
 
 
@@ -179,34 +193,3 @@ def _told(fault: Fault, attempt: int, spent: float, endpoint: str) -> str:
     if fault.wait:
         told += f", which asks to wait {fault.wait:.0f} s"
     return told if attempt == 1 else f"{told} (attempt {attempt}, after {spent:.0f} s)"
-
-
-class _Tally:
-    """Attempts repeated in this process, by the kind of fault; safe in threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-
-    def add(self, kind: str) -> None:
-        with self._lock:
-            self._counts[kind] += 1
-
-    def read(self, *, reset: bool) -> Counter[str]:
-        with self._lock:
-            counts = Counter(self._counts)
-            if reset:
-                self._counts.clear()
-        return counts
-
-
-TALLY = _Tally()
-
-
-def retries(*, reset: bool = False) -> Counter[str]:
-    """Return how often this process tried again, by kind of fault, since the last reset.
-
-    Reading and resetting are one step: tasks in threads that each report what they took add
-    up to what happened.
-    """
-    return TALLY.read(reset=reset)

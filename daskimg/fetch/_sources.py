@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
-from daskimg.errors import SampleError, TransportError
+from daskimg.errors import SampleError
+from daskimg.fetch._access import access_error
 from daskimg.fetch._archives import Archives, Means
 from daskimg.fetch._bodies import refuse_large
 from daskimg.fetch._local import read_file, read_file_part
 from daskimg.fetch._paths import extended, generation_of, is_url, local_path, place_of
 from daskimg.fetch._ranges import opened
 from daskimg.fetch._retries import ABSENT
-from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._systems import remote, run
 from daskimg.fetch._systems import start as begin
 from daskimg.options import MAX_BYTES
@@ -108,8 +108,7 @@ async def read_remote(
     except ABSENT:
         pass
     except PermissionError as error:  # expired credentials, too: no fault of one file
-        message = f"permission denied: {scrubbed(str(error))}"
-        raise TransportError(shown(location), message) from None
+        raise access_error(location, error) from None
     if generation is not None and await _is_there(system, path):
         raise SampleError("changed", "it was written again after it was listed")
     raise SampleError("missing", "no such object")
@@ -190,8 +189,7 @@ def _size(location: str) -> int | None:
     except ABSENT:
         raise SampleError("missing", "no such object") from None
     except PermissionError as error:
-        message = f"permission denied: {scrubbed(str(error))}"
-        raise TransportError(shown(location), message) from None
+        raise access_error(location, error) from None
 
 
 def _archive_size(location: str) -> int | None:

@@ -16,16 +16,24 @@ from daskimg.fetch._bodies import patience, refuse_large, timeouts
 from daskimg.fetch._options import configured, when_configured
 from daskimg.fetch._retries import retried, status_of
 from daskimg.fetch._shown import scrubbed, shown
+from daskimg.fetch._traffic import METER
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from concurrent.futures import Future
+
+    from daskimg.fetch._permissions import RefusedError
+    from daskimg.fetch._traffic import Kind
 
 Outcome = TypeVar("Outcome")
 Content = bytes | bytearray | memoryview
 
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
 _PACKAGES |= {"adl": "adlfs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_KINDS: dict[str, Kind] = {
+    "cat_file": "read", "pipe_file": "write", "rm": "delete",
+    "ls": "list", "find": "list", "glob": "list",
+}  # fmt: skip
 _WEB = ("http", "https")
 _CLOUD = ("gs", "gcs")
 
@@ -92,6 +100,9 @@ class System(Protocol):
     async def size(self, path: str) -> int | None:
         """Return an object's bytes, or ``None`` if that cannot be said."""
 
+    async def is_folder(self, path: str) -> bool:
+        """Tell whether there is anything below a path."""
+
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
         """Return a part of a listing.
 
@@ -106,6 +117,9 @@ class System(Protocol):
         token
             Where it begins; ``None`` for the first part.
         """
+
+    async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:
+        """Return the refusals of those of some permissions that are not granted at a path."""
 
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of fsspec's file systems returns."""
@@ -138,6 +152,7 @@ class Plain:
             content = bytes(await self.ask("cat_file", path, start, stop))
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
+        METER.moved(received=len(content))
         if limit is not None:
             refuse_large(len(content), limit)
         return content
@@ -147,6 +162,7 @@ class Plain:
         mode = {"mode": "create"} if create else {}
         try:
             await self.ask("pipe_file", path, bytes(content), **mode)
+            METER.moved(sent=len(content))
         except FileExistsError:
             # A lost answer to our own write comes back as "exists": equal bytes are ours.
             if await self.read(path, None, None, None) != content:
@@ -157,6 +173,10 @@ class Plain:
         found = (await self.ask("info", path))["size"]
         return None if found is None else int(found)
 
+    async def is_folder(self, path: str) -> bool:
+        """Tell whether a path is a folder."""
+        return bool(await self.ask("isdir", path))
+
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:  # noqa: ARG002  fsspec's listings come whole
         """Return the whole listing."""
         depth = {"maxdepth": 1} if flat else {}
@@ -166,6 +186,10 @@ class Plain:
             Listed(path[skip:], facts.get("size"), None) for path, facts in sorted(found.items())
         )
         return Page([each for each in objects if each.location.startswith(beginning)], None)
+
+    async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:  # noqa: ARG002  not to be known
+        """Return nothing: such systems say it when they are asked for something."""
+        return []
 
     async def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method of the file system returns."""
@@ -181,7 +205,7 @@ class Plain:
                     raise BeyondError from None
                 raise
 
-        return await retried(once, self.address(arguments[0]))
+        return await retried(once, self.address(arguments[0]), _KINDS.get(name, "meta"))
 
     async def remove(self, path: str) -> None:
         """Delete an object, or all that is below a prefix."""

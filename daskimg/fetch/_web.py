@@ -36,7 +36,7 @@ class Web(Plain):
                 _refuse(answer)
                 return await body_of(answer, limit)
 
-        return await retried(once, path)
+        return await retried(once, path, "read")
 
     async def size(self, path: str) -> int | None:
         """Return an object's bytes, or ``None`` where the server does not say."""
@@ -49,7 +49,7 @@ class Web(Plain):
                 _refuse(answer)
                 return promise_of(answer.status, answer.headers).length
 
-        return await retried(once, path)
+        return await retried(once, path, "meta")
 
     async def _asked(self, url: str, ranges: dict[str, str]) -> Any:
         sent = dict(self.system.kwargs)

@@ -2,8 +2,8 @@
 
 Rules of this room, each with its reason:
 
-* NumPy and numba are the only imports: kernels are testable alone. Importing this room
-  costs numba's own import and compiles nothing; a kernel is compiled by its first call.
+* NumPy and numba, with its llvmlite, are the only imports: kernels are testable alone.
+  Importing this room costs numba's import; a kernel is compiled by its first call.
 * Kernels fill ``out`` and allocate nothing but a few kilobytes of scratch: the caller owns
   memory. Arrays are C-contiguous unless said otherwise; ``reshape(-1)`` is then a view.
 * ``nogil`` always, ``parallel`` never: Dask already uses every core, and numba's workqueue
@@ -15,7 +15,7 @@ Rules of this room, each with its reason:
   index is not negative it wraps it, and LLVM no longer vectorises (six times slower).
 """
 
-from daskimg.kernels._gather import gather_look_up, gather_scaled
+from daskimg.kernels._gather import gather_copied, gather_look_up, gather_scaled, streams
 from daskimg.kernels._gaussians import draw_gaussians
 from daskimg.kernels._noise import fill_noise, philox4x32
 from daskimg.kernels._sums import channel_sums, image_sums
@@ -25,9 +25,11 @@ __all__ = [
     "channel_sums",
     "draw_gaussians",
     "fill_noise",
+    "gather_copied",
     "gather_look_up",
     "gather_scaled",
     "image_sums",
     "look_up",
     "philox4x32",
+    "streams",
 ]

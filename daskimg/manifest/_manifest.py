@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -197,7 +197,7 @@ _GENERATION = "generation"
 _SIZE = r"^[1-9][0-9]{0,8}$"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Manifest:
     """A table of pictures, opened; see ``read_manifest``.
 
@@ -219,10 +219,15 @@ class Manifest:
     root: str
     limit: int | None
     extensions: tuple[str, ...]
-    table: Source = field(repr=False)
-    choice: Choice = field(repr=False)
-    classes: Classes = field(repr=False)
-    unknown: Unknown = field(repr=False)
+    table: Source
+    choice: Choice
+    classes: Classes
+    unknown: Unknown
+
+    def __repr__(self) -> str:
+        root = f", root {self.root}" if self.root else ""
+        limit = f", its first {self.limit:,} rows" if self.limit else ""
+        return f"Manifest({self.source}{root}{limit})"
 
     @property
     def bytes_column(self) -> str | None:

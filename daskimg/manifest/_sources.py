@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pandas as pd
 
 from daskimg import fetch
-from daskimg.errors import DaskimgError, ManifestError, OptionError, TransportError
+from daskimg.errors import AccessError, DaskimgError, ManifestError, OptionError, TransportError
 from daskimg.manifest._frames import FrameTable, is_dask
 from daskimg.manifest._listings import (
     PICTURES,
@@ -116,7 +116,12 @@ def _is_folder(location: str) -> bool:
     if location.startswith(("http://", "https://")):
         return False
     with _reached(location):
-        return fetch.is_folder(location)
+        try:
+            return fetch.is_folder(location)
+        except AccessError:
+            if not _table_kind(location):
+                raise
+            return False  # a table may be read where nothing may be listed
 
 
 @contextmanager
@@ -134,7 +139,9 @@ def _reached(location: str) -> Iterator[None]:
         yield
     except DaskimgError:
         raise
-    except PermissionError:
+    except PermissionError as error:
+        if fetch.is_url(location):
+            raise fetch.access_error(location, error) from None
         raise ManifestError(f"{location} may not be read: permission denied") from None
     except Exception as error:
         if not fetch.is_url(location):

@@ -37,7 +37,9 @@ def opened(location: str) -> Iterator[IO[bytes]]:
     except FileNotFoundError as error:
         answer = f": {error}" if location.startswith(("http://", "https://")) else ""
         raise ManifestError(f"there is no file {location}{answer}") from None
-    except PermissionError:
+    except PermissionError as error:
+        if fetch.is_url(location):
+            raise fetch.access_error(location, error) from None
         raise ManifestError(f"{location} may not be read: permission denied") from None
     except (OSError, ImportError) as error:
         if fetch.is_url(location):

@@ -126,6 +126,8 @@ class Brief:
     call
         Of which call of the run it is: what workers keep of files is not for another, since a
         file may have been brought back meanwhile.
+    convicted
+        (shard, row) of what killed its worker: it is not decoded again, its samples there fail.
     """
 
     url: str
@@ -144,6 +146,7 @@ class Brief:
     spare: int = 1 << 28
     generation: str | None = None
     call: str = ""
+    convicted: tuple[tuple[int, int], ...] = ()
 
     def group_of(self, shard: int) -> tuple[int, Group]:
         """Return the number of the group that a shard belongs to, and the group."""

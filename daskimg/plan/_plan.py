@@ -21,7 +21,7 @@ from daskimg.plan._expansion import Listed, Uniform
 from daskimg.plan._inputs import address, check_inputs, check_settings
 from daskimg.plan._layout import arrays_of, choose_layout
 from daskimg.plan._measure import check_splits, expand, named_split
-from daskimg.plan._summary import lines, plain
+from daskimg.plan._summary import lines, page, plain
 from daskimg.words import megabytes
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Plan:
         retry: bool = False,
         spare: int = 0,
         call: str = "",
+        convicted: tuple[tuple[int, int], ...] = (),
     ) -> Brief:
         """Return what the tasks of a run are told."""
         return Brief(
@@ -144,6 +145,7 @@ class Plan:
             spare=spare,
             generation=self.manifest.generation,
             call=call,
+            convicted=convicted,
         )
 
     def shard_rows(self) -> list[ShardRows]:
@@ -224,14 +226,7 @@ class Plan:
         return "\n".join(f"{name:>16}  {text}" for name, text in self.lines())
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        cells = "".join(
-            f"<tr><th style='text-align:right'>{escape(name)}</th>"
-            f"<td style='text-align:left'>{escape(text)}</td></tr>"
-            for name, text in self.lines()
-        )
-        return f"<table>{cells}</table>"
+        return page(self)
 
 
 def plan_store(

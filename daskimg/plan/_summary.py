@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from daskimg import markup
 from daskimg.plan._expansion import Listed
 from daskimg.words import megabytes
 
@@ -33,6 +34,24 @@ def lines(plan: Plan) -> Iterator[tuple[str, str]]:
         unused = ", ".join(name for name, _ in plan.recipe.splits)
         yield "note", f"the recipe's steps for {unused} are not used: there is no --split"
     yield "store", plan.url
+
+
+def page(plan: Plan) -> str:
+    """Return the plan as a page for a notebook: the table, and how many rows each class has."""
+    histograms = [
+        markup.bars(_by_count(label), f"rows by {label.column}", "more classes")
+        for label in plan.facts.labels
+        if label.classes and label.counts
+    ]
+    return markup.block(
+        "Plan: nothing has been written yet", markup.facts(lines(plan)), *histograms
+    )
+
+
+def _by_count(label: Label) -> dict[str, int]:
+    pairs = zip(label.classes, label.counts, strict=True)
+    counts = dict(sorted(pairs, key=lambda pair: -pair[1]))
+    return counts | ({"(none)": label.empties} if label.empties else {})
 
 
 def plain(plan: Plan) -> dict[str, Any]:

@@ -1,29 +1,24 @@
-"""Samples as small pictures: masks and joints drawn over them, heatmaps beside them."""
+"""The samples of a stage as panels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskimg.decode import Panel, draw_points, scaled_down
+from daskimg.decode import Panel
 from daskimg.errors import SampleError
 from daskimg.preview._views import SHOWN, visible_of
+from daskimg.sheets import Drawing, drawn, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
     from daskimg.preview._views import PreviewSample, PreviewStage
-
-    Colours = NDArray[np.uint8]
 
 _CELLS = ((1, 384), (4, 256), (SHOWN, 160))
 """Up to so many samples beside each other are so many pixels high or wide each."""
 
-_GOLDEN = 0.618033988749895  # of a turn: hues of neighbours are far apart, however many
-_TINY = 1e-30  # what a range of levels is divided by, at least
 _EMPTY = 236  # grey of what cannot be shown
 
 
@@ -33,130 +28,37 @@ def panels_of(stage: PreviewStage) -> Iterator[Panel]:
     cell = next(cell for count, cell in _CELLS if len(shown) <= count)
     for number, sample in enumerate(shown):
         name = f"part {number}" if len(stage.samples) > 1 else ""
-        yield from _panels(sample, cell, name)
+        yield from sample_panels(sample, cell, name)
 
 
-class _Size(NamedTuple):
-    """Of a panel, in pixels; and how it came about."""
-
-    height: int
-    width: int
-    scale: str
-
-
-def _fitted(height: int, width: int, cell: int) -> _Size:
-    """Return the size at which a picture fits a cell; larger by whole numbers only."""
-    longest = max(height, width)
-    if longest > cell:
-        tall, wide = (max(1, round(side * cell / longest)) for side in (height, width))
-        return _Size(tall, wide, f"at {100 * cell / longest:.3g} %")
-    times = cell // longest
-    return _Size(times * height, times * width, f"{times} times" if times > 1 else "")
-
-
-def _panels(sample: PreviewSample, cell: int, name: str) -> Iterator[Panel]:
-    height, width, _ = sample.shape
-    size = _fitted(height, width, cell)
+def sample_panels(sample: PreviewSample, cell: int, name: str) -> Iterator[Panel]:
+    """Yield the panels of a sample: the picture, then its heatmaps."""
     try:
-        plain = _at_size(rgb_of(sample.image), size)
+        drawing = drawing_of(sample)
     except SampleError:
-        yield Panel(np.full((size.height, size.width, 3), _EMPTY, np.uint8), "too large to show")
+        size = fitted(*sample.shape[:2], cell)
+        grey = np.full((size.height, size.width, 3), _EMPTY, np.uint8)
+        yield Panel(grey, "too large to show")
         return
-    yield Panel(_with_joints(_with_masks(plain, sample), sample), _joined(name, size.scale))
-    for array_name, target in sample.targets.items():
-        if target.kind == "heatmap":
-            yield Panel(_with_heat(plain, target.array), _joined(name, array_name))
+    yield from drawn(drawing, cell, name)
 
 
-def _joined(*parts: str) -> str:
-    return ", ".join(filter(None, parts))
+def drawing_of(sample: PreviewSample) -> Drawing:
+    """Return what is drawn of a sample.
 
-
-def rgb_of(image: NDArray[Any]) -> Colours:
-    """Return (height, width, 3) uint8 of a picture of any dtype and channels.
-
-    16 bits keep their upper half. Numbers outside 0..1 are spread from their least to their
-    greatest. Of channels other than 1 and 3, the first three are taken, or the first.
+    Raises
+    ------
+    SampleError
+        If the picture has more pixels than may be decoded at once.
     """
-    channels = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1]
-    return np.broadcast_to(_bytes(channels), (*image.shape[:2], 3))
-
-
-def _bytes(levels: NDArray[Any]) -> Colours:
-    if levels.dtype == np.uint8:
-        return levels
-    if levels.dtype == np.uint16:
-        return (levels >> 8).astype(np.uint8)
-    there = np.nan_to_num(levels.astype(np.float32), posinf=0, neginf=0)
-    least, greatest = float(there.min()), float(there.max())
-    if least < 0 or greatest > 1:
-        there = (there - least) / max(greatest - least, _TINY)
-    return np.rint(255 * there).astype(np.uint8)
-
-
-def _at_size(image: Colours, size: _Size) -> Colours:
-    if size.height < image.shape[0] or size.width < image.shape[1]:
-        return scaled_down(np.ascontiguousarray(image), size.height, size.width)
-    return _nearest(image, size.height, size.width)
-
-
-def _nearest(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """Return an array at another size, each pixel the one that its centre lies in."""
-    rows = (2 * np.arange(height) + 1) * array.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * array.shape[1] // (2 * width)
-    return np.asarray(array[rows[:, None], columns])
-
-
-def _with_masks(panel: Colours, sample: PreviewSample) -> Colours:
-    for target in sample.targets.values():
-        if target.kind == "mask":
-            mask = _nearest(target.array, *panel.shape[:2])
-            colours = mask_colours(mask)
-            mixed = (panel.astype(np.uint16) + colours + 1) // 2
-            panel = np.where(mask.any(axis=2, keepdims=True), mixed, panel).astype(np.uint8)
-    return panel
-
-
-def mask_colours(mask: NDArray[Any]) -> Colours:
-    """Return (height, width, 3) uint8: a colour for each value, or a colour mask's own.
-
-    White is the greatest value of the dtype, by custom that of pixels to be left out.
-    """
-    if mask.shape[2] == 3:
-        return _bytes(mask)
-    values, places = np.unique(mask[:, :, 0], return_inverse=True)
-    colours = hues(values)
-    if mask.dtype.kind in "iu":
-        colours[values == np.iinfo(mask.dtype).max] = 255
-    return np.asarray(colours[places.reshape(mask.shape[:2])])
-
-
-def hues(numbers: NDArray[Any]) -> Colours:
-    """Return (number, 3) uint8: a strong colour for each number, always the same one.
-
-    After 13 of them hues come close to earlier ones, and are darker.
-    """
-    found = np.asarray(numbers, np.float64)[:, None]
-    away = np.abs((6 * _GOLDEN * found + (3, 1, 5)) % 6 - 3)  # of red, green, blue: 0..3
-    strength = np.where(found // 13 % 2, 0.6, 1.0)
-    return np.asarray(np.rint(255 * strength * np.clip(away - 1, 0, 1)), np.uint8)
-
-
-def _with_joints(panel: Colours, sample: PreviewSample) -> Colours:
-    height, width, _ = sample.shape
-    for target in sample.targets.values():
-        if target.kind == "points":
-            scale = panel.shape[1] / width, panel.shape[0] / height
-            filled = visible_of(sample, target.array)
-            colours = hues(np.arange(len(target.array)))
-            panel = draw_points(panel, target.array * scale, filled, colours)
-    return panel
-
-
-def _with_heat(panel: Colours, heatmap: NDArray[Any]) -> Colours:
-    """Return a panel, dimmed and grey, on which the greatest of all joints glows."""
-    heat = heatmap.max(axis=2, initial=0)
-    heat = np.clip(_nearest(heat[:, :, None], *panel.shape[:2]), 0, 1)
-    dim = panel.mean(axis=2, keepdims=True) * 0.6
-    glow = np.clip(3 * heat - (0, 1, 2), 0, 1) * 255  # from black by red and yellow to white
-    return np.asarray(np.rint(dim * (1 - heat) + glow * heat), np.uint8)
+    targets = sample.targets
+    return Drawing(
+        sample.image,
+        tuple(each.array for each in targets.values() if each.kind == "mask"),
+        tuple(
+            (each.array, visible_of(sample, each.array))
+            for each in targets.values()
+            if each.kind == "points"
+        ),
+        tuple((name, each.array) for name, each in targets.items() if each.kind == "heatmap"),
+    )

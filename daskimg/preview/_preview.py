@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass, field
-from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daskimg.decode import Strip, contact_sheet, encode_png
+from daskimg.decode import Strip
 from daskimg.errors import OptionError, PlanError, TransformError
-from daskimg.fetch import is_url
 from daskimg.plan import check_inputs
 from daskimg.preview._found import find_row, refusal
 from daskimg.preview._panels import panels_of
-from daskimg.preview._views import PreviewStage, settings_of, stage_of
+from daskimg.preview._views import PreviewStage, stage_of
+from daskimg.recipe import settings_of
+from daskimg.sheets import Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from daskimg.decode import Panel
     from daskimg.manifest import Manifest, Split
     from daskimg.preview._found import Found
     from daskimg.recipe import Recipe
-
-_WIDTHS = (640, 1560)  # of a sheet, in pixels: for words; for eight panels beside each other
-_MARGINS, _BETWEEN, _MORE = 32, 12, 140
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,11 +68,7 @@ class Preview:
         colour. Visible joints are discs and hidden ones rings, each in a colour of its own.
         Heatmaps are beside them: the greatest of all joints, over the picture in grey.
         """
-        strips = [self._strip(number) for number in range(len(self.stages))]
-        if self.refused:
-            strips.append(Strip("a run would refuse this recipe", (self.refused,), ()))
-        widest = max(map(_width, strips))
-        return contact_sheet(self.title, strips, min(max(_WIDTHS[0], widest), _WIDTHS[1]))
+        return self._sheet().pixels()
 
     def save(self, path: str | Path) -> None:
         """Write the sheet as a PNG file, in place of one that is there.
@@ -87,8 +78,13 @@ class Preview:
         OptionError
             If there can be no such file.
         """
-        place = png_path(path)
-        place.write_bytes(encode_png(self.sheet()))
+        self._sheet().save(path)
+
+    def _sheet(self) -> Sheet:
+        strips = [self._strip(number) for number in range(len(self.stages))]
+        if self.refused:
+            strips.append(Strip("a run would refuse this recipe", (self.refused,), ()))
+        return Sheet(self.title, tuple(strips))
 
     def _strip(self, number: int) -> Strip:
         stage = self.stages[number]
@@ -97,36 +93,7 @@ class Preview:
         return Strip(f"{number}  {stage.settings}", notes, panels, more)
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><b>{escape(self.title)}</b></p>"]
-        parts += [_html(self._strip(number)) for number in range(len(self.stages))]
-        if self.refused:
-            parts.append(f"<p>a run would refuse this recipe: {escape(self.refused)}</p>")
-        return f"<div>{''.join(parts)}</div>"
-
-
-def _width(strip: Strip) -> int:
-    """Return how wide a sheet must be for a strip's panels to be beside each other."""
-    more = _MORE if strip.more else 0
-    panels = [int(panel.image.shape[1]) + _BETWEEN for panel in strip.panels]
-    return _MARGINS + more + sum(panels)
-
-
-def _html(strip: Strip) -> str:
-    words = "<br/>".join(map(escape, strip.notes))
-    panels = "".join(map(_figure, strip.panels))
-    more = f"<span>{escape(strip.more)}</span>" if strip.more else ""
-    return f"<p><b>{escape(strip.heading)}</b><br/>{words}</p><div>{panels}{more}</div>"
-
-
-def _figure(panel: Panel) -> str:
-    height, width, _ = panel.image.shape
-    source = b64encode(encode_png(panel.image)).decode()
-    caption = escape(panel.caption)
-    return (
-        "<figure style='display:inline-block;vertical-align:top;margin:0 8px 8px 0'>"
-        f"<img src='data:image/png;base64,{source}' width='{width}' height='{height}' "
-        f"alt='{caption}'/><figcaption><small>{caption}</small></figcaption></figure>"
-    )
+        return self._sheet()._repr_html_()
 
 
 def preview_row(
@@ -159,39 +126,26 @@ def preview_row(
     TransformError
         If a step raised: the step, the row and the place in the recipe are named.
     """
-    _check_row(row)
+    check_row(row)
     check_inputs(manifest, recipe)
     found = find_row(manifest, recipe, row, split)
-    refused = refusal(found.recipe)
+    return Preview(_title(manifest, found), staged(found), _text(refusal(found.recipe)))
+
+
+def staged(found: Found) -> tuple[PreviewStage, ...]:
+    """Return what each step makes of a row; see ``preview_row`` for what is raised."""
     try:
         stages = found.recipe.stages(found.content, found.row)
     except TransformError as error:
+        refused = refusal(found.recipe)
         if refused is not None:  # its reason is the better one
             raise refused from error
         raise
-    shown = map(stage_of, stages, settings_of(found.recipe))
-    return Preview(_title(manifest, found), tuple(shown), _text(refused))
+    return tuple(map(stage_of, stages, settings_of(found.recipe)))
 
 
-def png_path(path: str | Path) -> Path:
-    """Return where a sheet is to be written, or refuse a place where it cannot be.
-
-    Raises
-    ------
-    OptionError
-        If it is a URL, no PNG, or in no folder.
-    """
-    if is_url(str(path)):
-        raise OptionError(f"a sheet is written to a local file, got {path}; try preview.png")
-    place = Path(path)
-    if place.suffix.lower() != ".png":
-        raise OptionError(f"a sheet is a PNG, got {path}; try {place.with_suffix('.png')}")
-    if place.is_dir() or not place.parent.is_dir():
-        raise OptionError(f"there is no folder {place.parent} for {path}; make it first")
-    return place
-
-
-def _check_row(row: object) -> None:
+def check_row(row: object) -> None:
+    """Refuse what is no number of a row."""
     if not isinstance(row, int) or isinstance(row, bool) or row < 0:
         raise OptionError(f"row must be a whole number of at least 0, got {row!r}; try 0")
 

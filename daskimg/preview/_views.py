@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from daskimg.errors import SampleError
-from daskimg.recipe import short_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daskimg.decode import Picture
-    from daskimg.recipe import Recipe, Stage
+    from daskimg.recipe import Stage
     from daskimg.transforms import Sample, Target
 
 SHOWN = 8
@@ -132,34 +131,6 @@ def stage_of(stage: Stage, settings: str) -> PreviewStage:
 
 def _sample(sample: Sample) -> PreviewSample:
     return PreviewSample(sample.image, sample.affine, dict(sample.targets))
-
-
-def settings_of(recipe: Recipe) -> list[str]:
-    """Return each stage's name and settings, as ``tiles(height=128, width=128)``."""
-    decode = f"decode{_arguments(recipe.decode)}"
-    if recipe.decoder is not None:
-        decode += f" by {short_name(recipe.decoder)}"
-    return [decode, *map(_shown, recipe.transforms)]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
-    if is_dataclass(value):
-        return short_name(value) + _arguments(value)
-    if callable(value):  # a transform that is no dataclass: a run will say so
-        return short_name(value)
-    return str(value)
-
-
-def _arguments(step: Any) -> str:
-    """Return the settings of a dataclass that are not its defaults."""
-    given = [
-        f"{field.name}={_shown(getattr(step, field.name))}"
-        for field in fields(step)
-        if field.default is MISSING or getattr(step, field.name) != field.default
-    ]
-    return f"({', '.join(given)})" if given else ""
 
 
 def _counted(samples: tuple[PreviewSample, ...]) -> str:

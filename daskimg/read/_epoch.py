@@ -13,6 +13,7 @@ import numpy as np
 
 from daskimg.errors import OptionError
 from daskimg.options import whole
+from daskimg.read._ahead import stop
 from daskimg.read._order import ORDER, InOrder, Shuffled, Windowed
 from daskimg.read._reader import Reader
 from daskimg.read._slots import chosen_slots
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from daskimg.read._sources import Arrays
     from daskimg.store import Sharded
 
+_STEPS = 64  # batches looked further at once
 _BLOCK = 1 << 16  # places of the order found at once: 0.1 us each, and 100 us a call
 
 
@@ -69,6 +71,7 @@ class Epoch:
             samples, arrays, options, batch_size // options.world, unit * self._window
         )
         self._nature = _nature(samples, self._slots, self._kind, unit * self._window)
+        self._coming: deque[tuple[NDArray[np.int64], int]] = deque()
         self._pending: deque[Pending] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._begin_at(options.seed, options.epoch, 0)
@@ -91,6 +94,12 @@ class Epoch:
         """(sample,) int64: the slots of the whole epoch, of all ranks, as they follow."""
         return self._order.slots(0, len(self._slots))
 
+    def __repr__(self) -> str:
+        return (
+            f"Epoch(seed {self._seed}, epoch {self._epoch}): {self._position:,} of "
+            f"{len(self._slots):,} samples read, {self._size:,} a batch, order {self._kind!r}"
+        )
+
     def __len__(self) -> int:
         left = len(self._slots) - self._begun
         return left // self._size if self._options.drop_last else -(-left // self._size)
@@ -108,6 +117,7 @@ class Epoch:
             self.close()  # the place stays: asked again, it does the same again
             raise
         self._position = self._pending.popleft().behind
+        self._reader.horizon.over()
         return batch
 
     def _make_ready(self) -> None:
@@ -115,15 +125,27 @@ class Epoch:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._options.workers, "daskimg-read")
             # Threads of an epoch that is let go half-way end when what they do is done.
-            self._end = weakref.finalize(self, _stop, self._threads)
-        while len(self._pending) <= self._reader.ahead:
-            stop = min(self._next + self._size, len(self._slots))
-            short = stop - self._next < self._size
-            if self._next >= stop or (short and self._options.drop_last):
-                return
-            slots = self._share(self._next, stop)
-            self._pending.append(self._reader.begin(slots, stop, self._threads))
-            self._next = stop
+            self._end = weakref.finalize(self, stop, self._threads)
+        horizon = self._reader.horizon
+        for _ in range(_STEPS):  # the first batch need not wait until all is known
+            if not horizon.looks_further or not self._draw():
+                break
+        horizon.go_on()
+        while len(self._pending) <= self._reader.ahead and (self._coming or self._draw()):
+            slots, behind = self._coming.popleft()
+            self._pending.append(self._reader.begin(slots, behind, self._threads))
+
+    def _draw(self) -> bool:
+        """Find the slots of one more batch to come, unless there is none."""
+        stop = min(self._next + self._size, len(self._slots))
+        short = stop - self._next < self._size
+        if self._next >= stop or (short and self._options.drop_last):
+            return False
+        slots = self._share(self._next, stop)
+        self._reader.horizon.announce(slots)
+        self._coming.append((slots, stop))
+        self._next = stop
+        return True
 
     def _share(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return this rank's equal part of a batch of all ranks; -1 where it is not full."""
@@ -181,9 +203,11 @@ class Epoch:
 
     def close(self) -> None:
         """Stop the threads, and forget what they made ready; reading on starts them again."""
+        self._reader.horizon.close()
         for pending in self._pending:
             pending.drop()
         self._pending.clear()
+        self._coming.clear()
         self._reader.release()
         self._next = self._position
         if self._threads is not None:
@@ -200,10 +224,6 @@ class Epoch:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _stop(threads: ThreadPoolExecutor) -> None:
-    threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _refuse_unequal(batch_size: int, world: int) -> None:

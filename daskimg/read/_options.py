@@ -169,7 +169,16 @@ class Effort:
     prefetch
         Batches made ready before they are asked for; fewer if ``budget`` does not hold them.
     budget
-        Bytes of batches, the one handed out included, and of decoded chunks.
+        Bytes of batches, the one handed out included, of what is read ahead, and of decoded
+        chunks.
+    connections
+        Shards of a bucket on their way at once; fewer if ``budget`` does not hold them.
+    cache
+        A folder of this machine where shards of a bucket are kept, shared by all processes that
+        name it: each is fetched once for all. Uncompressed ones are mapped from there. What
+        lies there is checked by its crc32c whatever ``check`` says.
+    cache_bytes
+        The most that it may hold; the longest unused goes first.
     check
         ``first``: compare each chunk with its crc32c when it is first touched, and again
         whenever it is decoded anew. ``never``: not.
@@ -178,6 +187,9 @@ class Effort:
     threads: int | None = None
     prefetch: int = 2
     budget: int = 1024 * _MIB
+    connections: int = 16
+    cache: str | os.PathLike[str] | None = None
+    cache_bytes: int = 64 * 1024 * _MIB
     check: Check = "first"
 
     def __post_init__(self) -> None:
@@ -186,6 +198,8 @@ class Effort:
             whole("threads", self.threads, "or leave it out")
         _within("prefetch", self.prefetch, _MAX_PREFETCH)
         whole("budget", self.budget, f"try {1024 * _MIB}")
+        whole("connections", self.connections, "try 16")
+        whole("cache_bytes", self.cache_bytes, f"try {64 * 1024 * _MIB}")
         one_of("check", self.check, get_args(Check))
 
     @property

@@ -12,8 +12,10 @@ import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError
+from daskimg.read._ahead import Ahead
 from daskimg.read._batch import Batch
-from daskimg.read._sources import Pool
+from daskimg.read._pool import Pool
+from daskimg.read._sources import Pooled
 from daskimg.read._writers import Copied, Norm, Normalised, Turned
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from daskimg.read._options import Form, ReadOptions
     from daskimg.read._samples import Samples
-    from daskimg.read._sources import Arrays, Ring, Source
+    from daskimg.read._sources import Arrays, Mapped, Ring, Source
     from daskimg.read._writers import Writer
     from daskimg.statistics import Floating
     from daskimg.store import Sharded
@@ -76,6 +78,8 @@ class Reader:
         Batches that may be filled before they are asked for.
     pool
         What is held of decoded chunks.
+    horizon
+        To be told of the batches to come.
 
     Raises
     ------
@@ -94,29 +98,54 @@ class Reader:
         self._labels, self._status = samples.labels, samples.status
         self._options, self._lines = options, lines
         self.pool = Pool(0)
-        self._writers: dict[str, Writer] = {}
-        for name, each in self._large.items():
-            source = arrays.source(each, self.pool, check=options.check == "first")
-            self._writers[name] = _writer(samples, name, source, options)
-        self.ahead = self._divide(
-            _pooled_bytes(self._large.values(), _span(window, options, lines), options.workers)
-        )
+        self._arrays = arrays
+        sources = {name: self._source(each) for name, each in self._large.items()}
+        self._writers = {
+            name: _writer(samples, name, source, options) for name, source in sources.items()
+        }
+        pooled = [source for source in sources.values() if isinstance(source, Pooled)]
+        self.ahead, connections = self._divide(pooled, _span(window, options, lines))
+        self.horizon = Ahead(pooled, connections)
         forms = [(name, each.shape, each.dtype) for name, each in self._writers.items()]
-        self._arrays, self._ring_kind = arrays, (lines, options.allocate, forms)
+        self._ring_kind = lines, options.allocate, forms
         self._ring: Ring = deque()
 
-    def _divide(self, pooled: int) -> int:
-        """Give the budget to decoded chunks and to batches; return how many of these ahead."""
+    def _source(self, sharded: Sharded) -> Mapped | Pooled:
+        """Return an array's samples: mapped where they can be, or else through a pool."""
+        check = self._options.check == "first"
+        if sharded.mappable:
+            return self._arrays.mapped(sharded, check=check)
+        if sharded.local or self._options.cache is None:
+            return Pooled(sharded, self.pool, check=check)
+        cache = self._arrays.cache(self._options.cache, self._options.cache_bytes)
+        pool = Pool(cache.room(sharded)) if sharded.codec == "none" else self.pool
+        return Pooled(sharded, pool, check=check, cache=cache)
+
+    def _divide(self, pooled: list[Pooled], span: int) -> tuple[int, int]:
+        """Give the budget to decoded chunks, batches and connections.
+
+        Returns
+        -------
+        batches ahead, connections
+            As many as are wished, or as there is room for.
+        """
+        options = self._options
         batch = sum(self._lines * _bytes_of(writer) for writer in self._writers.values())
-        budget = self._options.budget
-        ahead = min(self._options.prefetch, (budget - pooled) // max(1, batch) - 1)
+        own = [each.sharded for each in pooled if each.pool is self.pool]
+        held, transfer = _pooled_bytes(own, span, options.workers), _transfer_bytes(pooled)
+        room = options.budget - held - transfer
+        ahead = min(options.prefetch, room // max(1, batch) - 1)
         if ahead < 0:
+            needed = held + transfer
             raise OptionError(
-                f"budget must hold a batch of {batch:,} bytes and decoded chunks of {pooled:,}, "
-                f"got {budget:,}; try {pooled + 3 * batch}, a smaller batch_size or window_bytes"
+                f"budget must hold a batch of {batch:,} bytes and decoded chunks of {needed:,}, "
+                f"got {options.budget:,}; try {needed + 3 * batch}, a smaller batch_size or "
+                "window_bytes"
             )
-        self.pool.capacity = budget - (ahead + 1) * batch
-        return ahead
+        room -= (ahead + 1) * batch
+        connections = min(options.connections, 1 + room // max(1, transfer))
+        self.pool.capacity = options.budget - (ahead + 1) * batch - connections * transfer
+        return ahead, connections
 
     def begin(self, slots: NDArray[np.int64], behind: int, threads: ThreadPoolExecutor) -> Pending:
         """Let threads fill a batch of slots, of which -1 is padding."""
@@ -160,11 +189,21 @@ class Reader:
         return {name: array[:lines] for name, array in self._ring[-1].items()}
 
     def _allocated(self, lines: int) -> dict[str, NDArray[Any]]:
-        allocate = self._options.allocate
         return {
-            name: allocate((lines, *writer.shape), writer.dtype)
+            name: _allocated(self._options, (lines, *writer.shape), writer.dtype)
             for name, writer in self._writers.items()
         }
+
+
+def _allocated(form: Form, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return memory of the caller's kind, or refuse what could not be written into."""
+    array = form.allocate(shape, dtype)
+    if array.shape != shape or array.dtype != dtype or not array.flags.carray:
+        raise OptionError(
+            f"allocate must return a C-contiguous, writable array of shape {shape} and dtype "
+            f"{dtype}, got shape {array.shape} and dtype {array.dtype}; try numpy.empty"
+        )
+    return array
 
 
 def _writer(samples: Samples, name: str, source: Source, form: Form) -> Writer:
@@ -204,11 +243,25 @@ def _pooled_bytes(arrays: Iterable[Sharded], span: int, threads: int) -> int:
     """
     total = 0
     for each in arrays:
-        if not each.mappable:
-            samples = span + threads * each.unit * (1 if span else 2)
-            most = -(-each.shape[0] // each.unit) * each.unit  # all there are
-            total += min(samples, most) * each.sample_bytes
+        samples = span + threads * each.unit * (1 if span else 2)
+        most = -(-each.shape[0] // each.unit) * each.unit  # all there are
+        total += min(samples, most) * each.sample_bytes
     return total
+
+
+def _transfer_bytes(pooled: Iterable[Pooled]) -> int:
+    """Return what a shard on its way takes beside its piece: it arrives in parts, to be joined.
+
+    The joined one is the piece itself, unless it is compressed or kept in a file.
+    """
+    return max(
+        (
+            max(size for size, _ in each.sharded.stamps) * (1 if each.is_as_read else 2)
+            for each in pooled
+            if not each.sharded.local
+        ),
+        default=0,
+    )
 
 
 def _span(window: int, options: ReadOptions, lines: int) -> int:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from daskimg.export import Export, ExportOptions
+    from daskimg.sheets import Sheet
+
 
 class Samples:
     """A finished store as a sequence of (image, label) pairs in table order.
@@ -273,6 +276,40 @@ class Samples:
         if state is not None:
             epoch.load_state_dict(state)
         return epoch
+
+    def show(self, samples: int | Sequence[int] = 24) -> Sheet:
+        """Return pictures of some samples, which a notebook draws and ``save`` writes as PNG.
+
+        Masks and joints are drawn over them, heatmaps beside them; what failed is grey.
+
+        Parameters
+        ----------
+        samples
+            How many, spread over all; or which.
+
+        Examples
+        --------
+        >>> samples.show(12).save("samples.png")                            # doctest: +SKIP
+        """
+        from daskimg.read._display import sheet_of  # here: drawing needs Pillow, reading does not
+
+        return sheet_of(self, samples)
+
+    def _repr_html_(self) -> str:
+        from daskimg.read._display import page_of
+
+        return page_of(self)
+
+    def export(self, url: str, options: ExportOptions | None = None, **settings: Any) -> Export:
+        """Write the samples as files of another format; see ``daskimg.export_samples``.
+
+        Examples
+        --------
+        >>> samples.export("tars", format="webdataset", encoding="jpeg")    # doctest: +SKIP
+        """
+        from daskimg.export import export_samples  # here: encoding needs Pillow, reading does not
+
+        return export_samples(self, url, options, **settings)
 
     def to_dask(self) -> Any:
         """Return the images as a Dask array, a block a shard; needs Dask."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from concurrent.futures import Future
+import os
+from collections import deque
 from functools import partial
 from itertools import pairwise
 from threading import Lock
@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from daskimg.read._pool import Piece, Pool, Wish
 from daskimg.store import open_sharded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from os import PathLike
 
     from numpy.typing import NDArray
 
+    from daskimg.read._cache import Cache
     from daskimg.store import Committed, Sharded
 
     Memory = NDArray[np.uint8]
@@ -26,20 +29,17 @@ if TYPE_CHECKING:
 
 
 class Run(NamedTuple):
-    """Samples that lie in one piece of memory.
+    """Samples in memory that stays as it is until the next run is asked for.
 
     Attributes
     ----------
-    memory : (byte,) uint8
-        Read-only.
-    starts : (sample,) int64
-        Where each sample begins.
+    addresses : (sample,) int64
+        Where each sample begins; not to be written to.
     lines : (sample,) int64
         Where each is wanted.
     """
 
-    memory: Memory
-    starts: NDArray[np.int64]
+    addresses: NDArray[np.int64]
     lines: NDArray[np.int64]
 
 
@@ -66,143 +66,122 @@ class Mapped:
     def __init__(self, sharded: Sharded, *, check: bool) -> None:
         self.sharded = sharded
         self._check = check
-        self._memories: dict[int, Memory] = {}
-        self._pairs = np.zeros((sharded.chunks, 2), np.int64)
+        self._shards: dict[int, tuple[Memory, NDArray[np.int64]]] = {}
+        self._addresses = np.zeros(sharded.chunks, np.int64)
         self._seen = np.zeros(sharded.chunks, bool)
+        self._lock = Lock()
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
-        """Yield where the samples of some slots lie, shard by shard; the slots rise."""
-        sharded = self.sharded
-        chunks, places = np.divmod(slots, sharded.chunk)
+        """Yield where the samples of some slots lie, all at once; the slots rise."""
+        chunks, places = np.divmod(slots, self.sharded.chunk)
         self._touch(chunks[~self._seen[chunks]])
-        starts = self._pairs[chunks, 0] + places * sharded.sample_bytes
-        for shard, part in _groups(slots // sharded.shard):
-            yield Run(self._memories[shard], starts[part], lines[part])
+        yield Run(self._addresses[chunks] + places * self.sharded.sample_bytes, lines)
 
     def _touch(self, chunks: NDArray[np.int64]) -> None:
         """Map the shards of chunks that are new, and check these chunks.
 
-        Two threads may do both at once: they find the same.
+        Two threads may check one at once: they find the same.
         """
+        each = self.sharded.shard // self.sharded.chunk
         for chunk in np.unique(chunks).tolist():
-            shard = chunk * self.sharded.chunk // self.sharded.shard
-            if shard not in self._memories:
+            shard, number = divmod(chunk, each)
+            if shard not in self._shards:
                 self._map(shard)
+            memory, pairs = self._shards[shard]
+            start, length = pairs[number].tolist()
             if self._check:
-                start, length = self._pairs[chunk].tolist()
-                self.sharded.check(chunk, self._memories[shard][start : start + length])
-            self._seen[chunk] = True
+                self.sharded.check(chunk, memory[start : start + length])
+            self._addresses[chunk] = memory.ctypes.data + start
+            self._seen[chunk] = True  # last: from now on other threads rely on the address
 
     def _map(self, shard: int) -> None:
-        memory = self.sharded.content(shard)
-        pairs = self.sharded.index(shard, memory)
-        first = shard * self.sharded.shard // self.sharded.chunk
-        self._pairs[first : first + len(pairs)] = pairs
-        self._memories[shard] = memory  # last: from now on other threads rely on the pairs
-
-
-class Pool:
-    """Decoded pieces of arrays, up to a number of bytes; the longest unused go first.
-
-    Parameters
-    ----------
-    capacity
-        Bytes. Pieces that a thread is copying from are kept alive by it beyond them.
-
-    Attributes
-    ----------
-    loads, most
-        How often a piece was loaded; the most bytes that were held.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._held: OrderedDict[tuple[str, int], Future[Memory]] = OrderedDict()
-        self._sizes: dict[tuple[str, int], int] = {}
-        self._lock = Lock()
-        self.loads = 0
-        self.most = 0
-
-    def get(self, key: tuple[str, int], size: int, load: Callable[[], Memory]) -> Memory:
-        """Return a piece, loading it if it is not held; one thread loads, others wait for it."""
-        with self._lock:
-            future = self._held.get(key)
-            if future is not None:
-                self._held.move_to_end(key)
-            else:
-                mine: Future[Memory] = Future()
-                self._admit(key, size, mine)
-        if future is not None:
-            return future.result()
-        try:
-            mine.set_result(load())
-        except BaseException as error:
-            with self._lock:
-                self._drop(key)
-            mine.set_exception(error)
-            raise
-        return mine.result()
-
-    def _admit(self, key: tuple[str, int], size: int, future: Future[Memory]) -> None:
-        held = sum(self._sizes.values())
-        for old in [each for each, found in self._held.items() if found.done()]:
-            if held + size <= self.capacity:
-                break
-            held -= self._sizes[old]
-            self._drop(old)
-        self._held[key], self._sizes[key] = future, size
-        self.loads += 1
-        self.most = max(self.most, held + size)
-
-    def _drop(self, key: tuple[str, int]) -> None:
-        del self._held[key], self._sizes[key]
+        with self._lock:  # addresses are of one map: another, let go, would take them along
+            if shard not in self._shards:
+                memory = self.sharded.content(shard)
+                self._shards[shard] = memory, self.sharded.index(shard, memory)
 
 
 class Pooled:
-    """An array that is compressed or remote: chunks, or whole shards, decoded into a pool.
+    """An array that is compressed or remote: chunks, or whole shards, held in a pool.
 
     Parameters
     ----------
     sharded
         The array.
     pool
-        Shared by all arrays of a reader.
+        Of decoded memory, shared by the arrays of a reader; or of mapped files of the cache.
     check
-        Whether chunks are compared with their crc32c as they are decoded.
+        Whether chunks are compared with their crc32c as they are read.
+    cache
+        Where shards of a bucket are kept on this machine.
     """
 
-    def __init__(self, sharded: Sharded, pool: Pool, *, check: bool) -> None:
+    def __init__(
+        self, sharded: Sharded, pool: Pool, *, check: bool, cache: Cache | None = None
+    ) -> None:
         self.sharded = sharded
-        self._pool = pool
+        self.pool = pool
         self._check = check
+        self._cache = cache
         self._unit = sharded.unit
+        self._unit_bytes = self._unit * sharded.sample_bytes
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie, piece by piece; the slots rise."""
-        size = self.sharded.sample_bytes
+        sharded = self.sharded
         for unit, part in _groups(slots // self._unit):
-            key = (self.sharded.name, unit)
-            memory = self._pool.get(key, self._unit * size, partial(self._load, unit))
-            yield Run(memory, (slots[part] - unit * self._unit) * size, lines[part])
+            with self.pool.lease(self._wish(unit)) as piece:
+                chunks, places = np.divmod(slots[part] - unit * self._unit, sharded.chunk)
+                yield Run(piece.addresses[chunks] + places * sharded.sample_bytes, lines[part])
 
-    def _load(self, unit: int) -> Memory:
-        """Return the samples of a unit, one behind another."""
+    @property
+    def is_as_read(self) -> bool:
+        """Whether a piece is what was read, and no other memory."""
+        return self.sharded.codec == "none" and self._cache is None
+
+    def wishes(self, slots: NDArray[np.int64]) -> list[Wish]:
+        """Return the pieces that some slots need."""
+        return [self._wish(unit) for unit in np.unique(slots // self._unit).tolist()]
+
+    def _wish(self, unit: int) -> Wish:
+        load = partial(self._load, unit)
+        return Wish((self.sharded.name, unit), self._unit_bytes, load)
+
+    def _load(self, unit: int) -> Piece:
+        """Return a piece, read and decoded."""
         sharded = self.sharded
         shard = unit * self._unit // sharded.shard
-        content = sharded.content(shard)
-        pairs = sharded.index(shard, content)
-        first = shard * sharded.shard // sharded.chunk
-        if sharded.local:
-            return self._decoded(unit, content, pairs[unit - first])
-        pieces = [self._decoded(first + i, content, pair) for i, pair in enumerate(pairs)]
-        whole = np.concatenate(pieces)
-        whole.flags.writeable = False
-        return whole
+        first = unit * self._unit // sharded.chunk
+        if self._cache is None:
+            return self._piece(shard, first, sharded.content(shard), check=self._check)
+        return self._cache.get(
+            sharded.stamps[shard],
+            partial(sharded.content, shard),
+            # What lies in a cache is checked whatever is wished: others may have written there.
+            lambda content, sound: self._piece(shard, first, content, check=not sound),
+        )
 
-    def _decoded(self, chunk: int, content: Memory, pair: NDArray[np.int64]) -> Memory:
-        start, length = pair.tolist()
-        encoded = content[start : start + length]
-        return self.sharded.decoded(chunk, encoded, check=self._check)
+    def _piece(self, shard: int, first: int, content: Memory, *, check: bool) -> Piece:
+        """Return the chunks from ``first`` on, as many as are in a unit, of a shard's bytes."""
+        sharded = self.sharded
+        pairs = sharded.index(shard, content)
+        start = first - shard * (sharded.shard // sharded.chunk)
+        pairs = pairs[start : start + self._unit // sharded.chunk]
+        parts = [content[begin : begin + length] for begin, length in pairs.tolist()]
+        if sharded.codec == "none":
+            for number, part in enumerate(parts):
+                if check:
+                    sharded.check(first + number, part)
+            return Piece(content, content.ctypes.data + pairs[:, 0])
+        memory, size = self.pool.memory(self._unit_bytes), sharded.chunk * sharded.sample_bytes
+        try:
+            for number, part in enumerate(parts):
+                out = memory[number * size : (number + 1) * size]
+                sharded.decode(first + number, part, out, check=check)
+        except BaseException:
+            self.pool.put_back(memory)
+            raise
+        return Piece(memory, memory.ctypes.data + np.arange(len(parts)) * size, reusable=True)
 
 
 def _groups(numbers: NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
@@ -229,6 +208,7 @@ class Arrays:
         self._prefix = f"{split}/" if split else ""
         self._sharded: dict[str, Sharded | None] = {}
         self._mapped: dict[tuple[str, bool], Mapped] = {}
+        self._caches: dict[tuple[str, int], Cache] = {}
         self._kept: tuple[object, Ring] | None = None
 
     def sharded(self, name: str) -> Sharded | None:
@@ -236,6 +216,15 @@ class Arrays:
         if name not in self._sharded:
             self._sharded[name] = open_sharded(self._committed, self._prefix + name)
         return self._sharded[name]
+
+    def cache(self, folder: str | PathLike[str], limit: int) -> Cache:
+        """Return the cache in a folder of this machine: one for all epochs."""
+        from daskimg.read._cache import Cache  # here: who reads disks needs none
+
+        key = os.fspath(folder), limit
+        if key not in self._caches:
+            self._caches[key] = Cache(*key)
+        return self._caches[key]
 
     def ring(self, kind: object) -> Ring:
         """Return memory of an epoch that is over, if it is of this kind; or else none."""
@@ -246,8 +235,6 @@ class Arrays:
         """Keep memory for the next epoch: new pages cost more than filling them."""
         self._kept = kind, ring
 
-    def source(self, sharded: Sharded, pool: Pool, *, check: bool) -> Source:
-        """Return an array's samples: mapped where they can be, or else through a pool."""
-        if not sharded.mappable:
-            return Pooled(sharded, pool, check=check)
+    def mapped(self, sharded: Sharded, *, check: bool) -> Mapped:
+        """Return the samples of an array that can be mapped."""
         return self._mapped.setdefault((sharded.name, check), Mapped(sharded, check=check))

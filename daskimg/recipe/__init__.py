@@ -5,5 +5,6 @@ A recipe is hashable, goes to and from TOML, and is checked end to end before a 
 
 from daskimg.recipe._recipe import Recipe, Row, Stage
 from daskimg.recipe._steps import NAMED, TARGETS, short_name, step_class
+from daskimg.recipe._told import settings_of
 
-__all__ = ["NAMED", "TARGETS", "Recipe", "Row", "Stage", "short_name", "step_class"]
+__all__ = ["NAMED", "TARGETS", "Recipe", "Row", "Stage", "settings_of", "short_name", "step_class"]

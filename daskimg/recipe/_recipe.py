@@ -23,6 +23,7 @@ from daskimg.recipe._steps import (
     short_name,
     source_hash,
 )
+from daskimg.recipe._told import line, page
 from daskimg.targets import Keypoints, MaskFile
 from daskimg.transforms import Sample, Spec, Transform, resolve_chain
 
@@ -63,7 +64,7 @@ class Stage(NamedTuple):
     samples: tuple[Sample, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """A picture's way from bytes to samples.
 
@@ -143,7 +144,7 @@ class Recipe:
         PlanError
             If samples would differ in shape, or their size would depend on the picture's.
         """
-        specs = resolve_chain(self.transforms, self._start(None, None, None))
+        specs = resolve_chain(self.transforms, self.start())
         for spec in specs:
             if spec.height is None or spec.width is None:
                 raise PlanError(
@@ -158,16 +159,19 @@ class Recipe:
 
     def count(self, height: int, width: int, mode: str | None) -> int:
         """Return how many samples a picture of a size and mode becomes."""
-        return len(resolve_chain(self.transforms, self._start(height, width, mode)))
+        return len(resolve_chain(self.transforms, self.start(height, width, mode)))
 
-    def _start(self, height: int | None, width: int | None, mode: str | None) -> Spec:
+    def start(
+        self, height: int | None = None, width: int | None = None, mode: str | None = None
+    ) -> Spec:
+        """Return what the first step is given, of a picture of any size or of this one."""
         targets = tuple(spec for each in self.targets for spec in each.specs())
         return Spec(height, width, self.decode.channels, self.decode.dtype, targets, mode)
 
     @cached_property
     def _settled(self) -> int:
         """The number of steps after which each sample is one output, and stays one."""
-        specs = [self._start(None, None, None)]
+        specs = [self.start()]
         settled = 0
         for number, step in enumerate(self.transforms, 1):
             made = [step.resolve(spec) for spec in specs]
@@ -328,6 +332,12 @@ class Recipe:
                 name: {"transform": [named(step) for step in steps]} for name, steps in self.splits
             }
         return found
+
+    def __repr__(self) -> str:
+        return line(self)
+
+    def _repr_html_(self) -> str:
+        return page(self)
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, as ``--recipe FILE.toml`` takes it."""

@@ -33,6 +33,7 @@ from daskimg.store._records import (
 )
 from daskimg.store._shard import ShardBuffer, content_hash, stamp
 from daskimg.store._sharded import Sharded, open_sharded
+from daskimg.store._verdicts import read_verdicts, write_verdict
 
 __all__ = [
     "FAILED",
@@ -69,6 +70,7 @@ __all__ = [
     "owned_sizes",
     "read_plan",
     "read_rows",
+    "read_verdicts",
     "row_files",
     "sample_spans",
     "stage_rows",
@@ -77,4 +79,5 @@ __all__ = [
     "take_up",
     "tidy",
     "write_entry",
+    "write_verdict",
 ]

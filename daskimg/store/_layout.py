@@ -14,6 +14,8 @@ INPUT = f"{RECORDS}/input"
 ROWS = f"{RECORDS}/rows"
 LEDGER = f"{RECORDS}/ledger"
 COMMITS = f"{RECORDS}/commits"
+VERDICTS = f"{RECORDS}/verdicts"
+RUNS = f"{RECORDS}/runs"
 FAILURES = f"{RECORDS}/failures.parquet"
 
 

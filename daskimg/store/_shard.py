@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
 import numpy as np
 
+from daskimg.checksums import crc32c
 from daskimg.store._codecs import encoder
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def stamp(content: bytes | memoryview) -> tuple[int, str]:
 
 
 def _crc32c(content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.array([google_crc32c.value(content)], "<u4").view(np.uint8)
+    return np.array([crc32c(content)], "<u4").view(np.uint8)
 
 
 def _index_with_crc(index: NDArray[np.uint64]) -> NDArray[np.uint8]:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import google_crc32c
 import numpy as np
 
+from daskimg.checksums import crc32c
 from daskimg.errors import StoreError
 from daskimg.fetch import is_url
-from daskimg.store._codecs import decoder
+from daskimg.store._codecs import decode_into
 from daskimg.store._layout import chunk_name
+from daskimg.store._maps import mapped_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +46,8 @@ class Sharded:
         Samples in each.
     codec
         How chunks are compressed.
-    sizes
-        Bytes of each shard, as they were committed.
+    stamps
+        Bytes and sha256 of each shard, as they were committed.
     """
 
     folder: Folder
@@ -57,7 +57,7 @@ class Sharded:
     shard: int
     chunk: int
     codec: Codec
-    sizes: tuple[int, ...]
+    stamps: tuple[tuple[int, str], ...]
 
     @property
     def sample_bytes(self) -> int:
@@ -97,11 +97,12 @@ class Sharded:
         """
         name = self._object(shard)
         try:
-            content = _mapped(Path(self.folder.url, name)) if self.local else self._read(name)
+            content = mapped_file(Path(self.folder.url, name)) if self.local else self._read(name)
         except FileNotFoundError:
             raise self.damage(shard, self._span(shard), "is missing") from None
-        if len(content) != self.sizes[shard]:
-            fault = f"has {len(content):,} bytes, not {self.sizes[shard]:,}"
+        size = self.stamps[shard][0]
+        if len(content) != size:
+            fault = f"has {len(content):,} bytes, not {size:,}"
             raise self.damage(shard, self._span(shard), fault)
         return content
 
@@ -140,8 +141,10 @@ class Sharded:
             shard = chunk * self.chunk // self.shard
             raise self.damage(shard, self._chunk_span(chunk), "has a damaged chunk (crc32c)")
 
-    def decoded(self, chunk: int, encoded: NDArray[np.uint8], *, check: bool) -> NDArray[np.uint8]:
-        """Return the read-only bytes of a chunk's samples, padding included.
+    def decode(
+        self, chunk: int, encoded: NDArray[np.uint8], out: NDArray[np.uint8], *, check: bool
+    ) -> None:
+        """Decode a compressed chunk into ``out``, (byte,) uint8, padding included.
 
         Raises
         ------
@@ -150,18 +153,12 @@ class Sharded:
         """
         if check:
             self.check(chunk, encoded)
-        inner = encoded[:-_CRC]
-        if self.codec == "none":
-            return inner
         try:
-            content = np.frombuffer(decoder(self.codec)(inner), np.uint8)
+            decode_into(self.codec, encoded[:-_CRC], out)
         except (RuntimeError, ValueError):  # what numcodecs raises where it is not checked
-            content = inner[:0]
-        if len(content) != self.chunk * self.sample_bytes:
             shard = chunk * self.chunk // self.shard
-            raise self.damage(shard, self._chunk_span(chunk), "has a chunk that cannot be decoded")
-        content.flags.writeable = False
-        return content
+            fault = "has a chunk that cannot be decoded"
+            raise self.damage(shard, self._chunk_span(chunk), fault) from None
 
     def damage(self, shard: int, samples: tuple[int, int], fault: str) -> StoreError:
         """Return the error that names array, object and samples."""
@@ -203,13 +200,13 @@ def open_sharded(committed: Committed, name: str) -> Sharded | None:
         dtype = np.dtype(given["data_type"]).newbyteorder("<")
         chunk, codec = inner["chunk_shape"][0], _codec_of(inner["codecs"])
         names = [chunk_name(name, i, len(shape)) for i in range(-(-shape[0] // shard))]
-        sizes = tuple(committed.commit.objects[each][0] for each in names)
+        stamps = tuple(committed.commit.objects[each] for each in names)
     except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError) as error:
         raise StoreError(
             f"{folder.url}: the metadata of {name} is damaged ({error!r}); "
             f"run the command that builds it again"
         ) from error
-    return Sharded(folder, name, shape, dtype, shard, chunk, codec, sizes)
+    return Sharded(folder, name, shape, dtype, shard, chunk, codec, stamps)
 
 
 def _codec_of(codecs: list[dict[str, Any]]) -> Codec:
@@ -220,13 +217,7 @@ def _codec_of(codecs: list[dict[str, Any]]) -> Codec:
     return cast("Codec", _CODECS[compressors[0]] if compressors else "none")
 
 
-def _mapped(path: Path) -> NDArray[np.uint8]:
-    with path.open("rb") as file:
-        # The map keeps a file descriptor of its own, and goes with the last array over it.
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-
-
 def _is_sound(content: NDArray[np.uint8]) -> bool:
     """Tell whether bytes end in the crc32c of those before."""
     written = int.from_bytes(content[-_CRC:].tobytes(), "little")
-    return int(google_crc32c.value(content[:-_CRC])) == written
+    return crc32c(content[:-_CRC]) == written

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from daskimg import fetch
 from daskimg.timeline import STAGES
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ REPORT = pd.DataFrame(
         "stored_bytes": pd.Series([], dtype="int64"),
         "resumed": pd.Series([], dtype="bool"),
         "reasons": pd.Series([], dtype="object"),
+        "traffic": pd.Series([], dtype="object"),
         "worker": pd.Series([], dtype="object"),
         "began": pd.Series([], dtype="float64"),
         "ended": pd.Series([], dtype="float64"),
@@ -34,8 +36,9 @@ REPORT = pd.DataFrame(
 )
 """What a task returns: one line of a few bytes. Its schema is the ``meta`` of the graph.
 
-The last columns are of no sample: the worker, which ``build`` knows; when the task ran, in seconds
-since 1970; the seconds in which its thread had a core; and those of each stage.
+The last columns are of no sample: what its process asked of servers since the last report; the
+worker, which ``build`` knows; when the task ran, in seconds since 1970; the seconds in which its
+thread had a core; and those of each stage.
 """
 
 
@@ -61,6 +64,7 @@ def report_of(entry: store.Entry, resumed: bool, watch: Stopwatch) -> pd.DataFra
         "stored_bytes": sum(size for size, _ in entry.objects.values()),
         "resumed": resumed,
         "reasons": json.dumps(entry.reasons),
+        "traffic": json.dumps(fetch.traffic(reset=True).to_json()),
         "worker": "",
         "began": watch.began,
         "ended": time.time(),

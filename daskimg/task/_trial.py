@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from daskimg import fetch
 from daskimg.errors import SampleError
 from daskimg.plan import STAGED
 from daskimg.task._contents import read_contents
@@ -64,8 +65,11 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
     TransportError, TransformError
         As a task would.
     """
-    brief = plan.brief(run="")
-    rows = rows_to_try(plan)
+    return try_some(rows_to_try(plan), plan.brief(run=""), thorough=thorough)
+
+
+def try_some(rows: pd.DataFrame, brief: Brief, *, thorough: bool) -> Trial:
+    """Fetch and decode rows that ``rows_to_try`` returned, with what tasks are told."""
     tried = source_bytes = 0
     message = ""
     reasons: Counter[str] = Counter()
@@ -89,7 +93,7 @@ def try_rows(plan: Plan, *, thorough: bool) -> Trial:
         tried=tried,
         failed=reasons.total(),
         source_bytes=source_bytes,
-        first=plan.manifest.resolve(first) if first else "(an empty cell)",
+        first=fetch.join(brief.root, first) if first else "(an empty cell)",
         message=message,
         reasons=dict(reasons.most_common()),
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskimg import fetch, store
 from daskimg.errors import SampleError, StoreError
 from daskimg.statistics import ChannelSums, channel_sums
+from daskimg.task._alone import KILLED
 from daskimg.task._contents import Content, read_contents
 from daskimg.task._kept import Kept
 from daskimg.task._lines import Lines
@@ -18,15 +19,20 @@ from daskimg.task._samples import make_samples, write_entry_of
 from daskimg.timeline import Stopwatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
+    from numpy.typing import NDArray
 
     from daskimg.decode import Source
     from daskimg.plan import Brief
     from daskimg.task._rows import Planned
     from daskimg.transforms import Sample
 
+    Look = Callable[[NDArray[Any], int], None]
 
-def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
+
+def run_task(rows: pd.DataFrame, brief: Brief, look: Look | None = None) -> pd.DataFrame:
     """Build one shard and report on it in one line.
 
     Idempotent: a retry overwrites the shard with the same bytes; a shard that is in the
@@ -38,6 +44,8 @@ def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
         What ``read_shard_rows`` returned.
     brief
         What the run does.
+    look
+        Shown one sample of a shard that has just been written, and its row.
 
     Returns
     -------
@@ -60,7 +68,10 @@ def run_task(rows: pd.DataFrame, brief: Brief) -> pd.DataFrame:
     resumed = entry is not None
     watch.lap("write")
     if entry is None:
-        entry = _Work(brief, shard, watch).run(rows, folder)
+        work = _Work(brief, shard, watch)
+        entry = work.run(rows, folder)
+        if look is not None:
+            work.show(look)
     return report_of(entry, resumed, watch)
 
 
@@ -83,6 +94,7 @@ class _Work:
         }
         self._filled = list(self._buffers.values())
         self._lines = Lines(self._group, self._start, count)
+        self._convicted = {row for number, row in brief.convicted if number == shard}
 
     def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
         planned = planned_rows(rows, self._brief)
@@ -101,6 +113,12 @@ class _Work:
         store.write_entry(folder, entry, self._lines.table())
         self._watch.lap("write")
         return entry
+
+    def show(self, look: Look) -> None:
+        """Show the first good sample, if there is one, and its row."""
+        if store.OK in self._lines.status:
+            first = self._lines.status.index(store.OK)
+            look(self._buffers["image"].slot(first), self._lines.row[first])
 
     def _check_rows(self, planned: list[Planned]) -> None:
         """Refuse rows that do not fill the shard, each slot once and in order."""
@@ -132,6 +150,9 @@ class _Work:
             self._lines.failed(places, each, content)
             return
         self._lines.source(places, each, content)
+        if each.row.number in self._convicted:
+            self._lines.failed(places, each, KILLED)
+            return
         try:
             parts = range(places.start - each.first, places.stop - each.first)
             lap = self._watch.lap

@@ -143,6 +143,10 @@ class Gcs:
         """Set the faults from now on, each as the fields of ``faults.Rule``; none for none."""
         self._only_ours({"rules": rules, "seed": seed})
 
+    def deny(self, bucket: str, *permissions: str, told: bool = True) -> None:
+        """Have a bucket refuse some permissions, and say so when it is asked, unless not told."""
+        self._only_ours((bucket, permissions, told))
+
     def latency(self, seconds: float) -> None:
         """Add some seconds to every request."""
         self._only_ours({"seconds": seconds})
@@ -187,6 +191,9 @@ class OwnGcs(Gcs):
 
     def faults(self, *rules: dict[str, Any], seed: int = 0) -> None:
         self._post("/_faults", {"rules": rules, "seed": seed})
+
+    def deny(self, bucket: str, *permissions: str, told: bool = True) -> None:
+        self._post("/_deny", {"bucket": bucket, "permissions": permissions, "told": told})
 
     def latency(self, seconds: float) -> None:
         self._post("/_latency", {"seconds": seconds})

@@ -17,6 +17,7 @@ from gcs_server.uploads import Uploads
 if TYPE_CHECKING:
     from gcs_server.buckets import Buckets
     from gcs_server.messages import Request
+    from gcs_server.permissions import Permissions
 
 UPLOAD = re.compile(r"/(?:resumable/)?upload/storage/v1/b/([^/]+)/o")
 BUCKETS = re.compile(r"/storage/v1/b(?:/([^/]+))?")
@@ -33,8 +34,9 @@ _NOT_IMITATED = ("matchGlob", "versions", "softDeleted", "userProject")
 class JsonApi:
     """Buckets and objects over ``/storage/v1``."""
 
-    def __init__(self, buckets: Buckets) -> None:
+    def __init__(self, buckets: Buckets, permissions: Permissions) -> None:
         self._buckets = buckets
+        self._granted = permissions.granted
         self.uploads = Uploads(buckets)
 
     def reply(self, request: Request) -> Reply | None:
@@ -66,10 +68,11 @@ class JsonApi:
         return Reply.of(self._buckets[name].facts)
 
     def _permissions(self, request: Request, bucket: str) -> Reply:
-        """Grant what is asked: a missing permission is a fault of status 403."""
+        """Tell which of some permissions are granted: whoever asks may ask this."""
         self._buckets[bucket]
-        answer = {"kind": "storage#testIamPermissionsResponse"}
-        return Reply.of({**answer, "permissions": request.query["permissions"].split(",")})
+        held = self._granted(bucket, request.query["permissions"].split(","))
+        answer: dict[str, Any] = {"kind": "storage#testIamPermissionsResponse"}
+        return Reply.of({**answer, "permissions": held} if held else answer)
 
     def _listing(self, request: Request, name: str) -> Reply:
         bucket = self._buckets[name]

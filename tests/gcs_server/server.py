@@ -13,9 +13,11 @@ from gcs_server.counts import Counts
 from gcs_server.faults import Faults, spoilt_reply, spoilt_request
 from gcs_server.json_api import JsonApi
 from gcs_server.messages import Refusal, Reply, Request
+from gcs_server.permissions import Permissions
 from gcs_server.xml_api import XmlApi
 
 if TYPE_CHECKING:
+    from gcs_server.calls import Call
     from gcs_server.faults import Rule
 
 _WRITES = ("put", "create", "chunk")
@@ -26,7 +28,8 @@ class Server:
 
     def __init__(self) -> None:
         self._buckets = Buckets()
-        self._json = JsonApi(self._buckets)
+        self._permissions = Permissions(self._buckets)
+        self._json = JsonApi(self._buckets, self._permissions)
         self._xml = XmlApi(self._buckets)
         self._counts = Counts()
         self._faults = Faults()
@@ -50,16 +53,18 @@ class Server:
             if rule is not None:
                 self._counts.struck(rule.fault)
                 return await self._faulty(asked, request, rule, writes=call.kind in _WRITES)
-            reply = self._reply(request)
+            reply = self._reply(request, call)
             sent = len(reply.body)
             return _plain(reply)
         finally:
             self._counts.left(sent)
 
-    def _reply(self, request: Request) -> Reply:
+    def _reply(self, request: Request, call: Call | None = None) -> Reply:
         if request.path == "/":
             return Reply(body=b"OK")
         try:
+            if call is not None:
+                self._permissions.check(request, call)
             return self._json.reply(request) or self._xml.reply(request)
         except Refusal as refusal:
             return refusal.reply()
@@ -104,6 +109,8 @@ class Server:
             self._faults = Faults(given.get("seed", 0), given["rules"])
         elif path == "/_latency":
             self._latency = float(given["seconds"])
+        elif path == "/_deny":
+            self._permissions.deny(given["bucket"], given["permissions"], told=given["told"])
         elif path == "/_numbered":
             bucket = self._buckets.create({"name": given["bucket"]})
             bucket.numbered = Numbered(given["pattern"], given["count"])

@@ -1,0 +1,169 @@
+"""The workers of a run, as its scheduler sees them: who is there, who is lost, who answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import TimeoutError as Unanswered
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from daskimg.errors import StoppedError
+from daskimg.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from distributed import Client
+
+_LOOK = 5.0  # seconds between looks at the scheduler
+_BLINK = 3.0  # seconds in which a nanny starts a worker anew: not worth a line
+_GO_ON = "run the same command again to go on"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things are waited for, in seconds.
+
+    Attributes
+    ----------
+    workers
+        For a first worker, and for another when all are gone.
+    scheduler
+        For an answer of the scheduler: one that is frozen, or cut off, ends the run.
+    straggler
+        For the last tasks, at least, before they are given to idle workers, too.
+    """
+
+    workers: float = 300.0
+    scheduler: float = 60.0
+    straggler: float = 10.0
+
+
+@dataclass(slots=True)
+class Crew:
+    """Looks at a cluster now and then, and stops the run when nothing can come of it.
+
+    Attributes
+    ----------
+    client, patience
+        The client; how long things are waited for.
+    tell
+        Takes a line for people.
+    threads
+        Of each worker that is there, by address.
+    seen, lost
+        Workers that were there at some time; those that are not any more.
+    retried, doubled
+        Jobs that were tried again; those that were given to a second worker while the first
+        had not answered.
+    """
+
+    client: Client
+    patience: Patience
+    tell: Callable[[str], None]
+    threads: dict[str, int] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    retried: int = 0
+    doubled: int = 0
+    _looked: float = 0.0
+    _alone_since: float | None = None
+    _told: bool = False
+
+    def wait(self) -> None:
+        """Wait until there is a worker.
+
+        Raises
+        ------
+        StoppedError
+            If none comes within the stated time.
+        """
+        while not self.look(at_once=True):
+            time.sleep(0.1)
+
+    def look(self, *, at_once: bool = False) -> bool:
+        """Ask who is there, if it is time to, and tell whether anybody is.
+
+        Raises
+        ------
+        StoppedError
+            If the scheduler does not answer, or no worker has been there for long.
+        """
+        now = time.monotonic()
+        if not at_once and now - self._looked < _LOOK:
+            return bool(self.threads)
+        workers = self.ask("identity", n_workers=-1)["workers"]
+        self._looked = time.monotonic()
+        self.threads = {address: int(facts["nthreads"]) for address, facts in workers.items()}
+        self.lost |= self.seen - set(self.threads)
+        self.seen |= set(self.threads)
+        self._mind_the_gap(now)
+        return bool(self.threads)
+
+    def _mind_the_gap(self, now: float) -> None:
+        if self.threads:
+            self._alone_since, self._told = None, False
+            return
+        if self._alone_since is None:
+            self._alone_since = now
+        if not self._told and now - self._alone_since >= _BLINK:
+            self._told = True
+            gone = "all workers are gone" if self.seen else "the cluster has no workers"
+            self.tell(f"{gone}: waiting {self.patience.workers:g} seconds for one")
+        if now - self._alone_since >= self.patience.workers:
+            raise StoppedError(
+                f"the cluster has had no worker for {self.patience.workers:g} seconds; start "
+                f"some, and {_GO_ON}"
+            )
+
+    def ask(self, question: str, **words: Any) -> Any:
+        """Return the scheduler's answer to one of its remote calls.
+
+        Raises
+        ------
+        StoppedError
+            If it gives none within the stated time, or is not there.
+        """
+        if self.client.status not in ("running", "newly-created"):
+            raise StoppedError(f"the connection to the scheduler is lost; {_GO_ON}")
+        loop: Any = self.client.loop
+        asked = _asked(getattr(self.client.scheduler, question), words)
+        answer = asyncio.run_coroutine_threadsafe(asked, loop.asyncio_loop)
+        try:
+            return answer.result(self.patience.scheduler)
+        except Unanswered:
+            answer.cancel()
+            raise StoppedError(
+                f"the scheduler has not answered for {self.patience.scheduler:g} seconds; {_GO_ON}"
+            ) from None
+        except OSError as error:
+            raise StoppedError(f"the connection to the scheduler is lost; {_GO_ON}") from error
+
+    def others(self, avoided: Iterable[str]) -> list[str]:
+        """Return the workers that are there, but for some."""
+        return sorted(set(self.threads) - set(avoided))
+
+    def dismiss(self, address: str, fault: str) -> None:
+        """Have a worker leave that is not fit for the run."""
+        if address in self.threads:
+            del self.threads[address]
+            self.tell(f"{fault}: it is not used")
+        self.ask("retire_workers", workers=[address], close_workers=True)
+
+    def summary(self) -> dict[str, int]:
+        """Return the counts, for the run's log."""
+        return {
+            "workers": len(self.seen),
+            "threads": sum(self.threads.values()),
+            "lost": len(self.lost),
+            "retried": self.retried,
+            "doubled": self.doubled,
+        }
+
+    def __str__(self) -> str:
+        return counted(len(self.threads), "worker")
+
+
+async def _asked(question: Callable[..., Any], words: dict[str, Any]) -> Any:
+    return await question(**words)

@@ -1,0 +1,201 @@
+"""Jobs on a cluster: handed out in waves, tried again elsewhere, doubled where they dawdle.
+
+Every job may run twice, also at the same time: it writes equal bytes. So one that is not heard
+of is given to another worker without a question, and the first answer counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from distributed import KilledWorker
+
+from daskimg.build._shards import UnfitWorker, worker_of
+from daskimg.errors import DaskimgError, StoppedError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+
+    from distributed import Future
+
+    from daskimg.build._crew import Crew
+
+Item = TypeVar("Item")
+
+_TRIES = 3  # of a job, each on another worker; storage has its own retries below that
+_WAVE = 2000  # jobs that the scheduler holds; more would only be its memory
+_TICK = 0.5  # seconds after which the crew is looked at though nothing has come back
+_FETCH = 30.0  # seconds for the few bytes of a result: its worker may be frozen by now
+_DAWDLING = 3  # times the mean job's time
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[Item]):
+    item: Item
+    tries: int = 0
+    futures: set[Future[Any]] = field(default_factory=set)
+
+
+class Jobs(Generic[Item]):
+    """Hands jobs out, and yields what comes back.
+
+    Parameters
+    ----------
+    crew
+        The cluster.
+    submit
+        Hands some items out, to these workers rather than others where there are any given,
+        and returns a future for each.
+    """
+
+    def __init__(
+        self, crew: Crew, submit: Callable[[Sequence[Item], list[str]], list[Future[Any]]]
+    ) -> None:
+        self._crew = crew
+        self._submit = submit
+        self._jobs: dict[Any, _Job[Item]] = {}
+        self._waiting: deque[Item] = deque()
+        self._back: SimpleQueue[Future[Any]] = SimpleQueue()
+        self._done = 0
+
+    def results(self, items: Iterable[Item]) -> Generator[tuple[Item, Any], None, None]:
+        """Yield each item with its result, or with ``KilledWorker``, in the order of arrival.
+
+        Raises
+        ------
+        StoppedError
+            If a job fails on several workers, or nothing can come back any more.
+        """
+        self._waiting = deque(items)
+        self._began = self._heard = time.monotonic()
+        self._done = 0
+        try:
+            self._hand_out()
+            while self._jobs:
+                for future in self._returned():
+                    yield from self._taken(future)
+                self._hand_out()
+                self._crew.look()
+                self._double()
+        finally:
+            left = [future for job in self._jobs.values() for future in job.futures]
+            self._jobs.clear()
+            if left:
+                with suppress(Exception):  # the scheduler may be what was lost
+                    self._crew.client.cancel(left)
+
+    def _hand_out(self) -> None:
+        """Keep the scheduler supplied: a new wave when half of the last one is back."""
+        if not self._waiting or len(self._jobs) > _WAVE // 2:
+            return
+        items = [self._waiting.popleft() for _ in range(min(_WAVE, len(self._waiting)))]
+        for item, future in zip(items, self._submit(items, []), strict=True):
+            self._follow(_Job(item), future)
+
+    def _follow(self, job: _Job[Item], future: Future[Any]) -> None:
+        job.futures.add(future)
+        self._jobs[future.key] = job
+        future.add_done_callback(self._back.put)
+
+    def _returned(self) -> Iterator[Future[Any]]:
+        """Yield what has come back; wait a little if nothing has."""
+        with suppress(Empty):
+            yield self._back.get(timeout=_TICK)
+            while True:
+                yield self._back.get_nowait()
+
+    def _taken(self, future: Future[Any]) -> Iterator[tuple[Item, Any]]:
+        job = self._jobs.get(future.key)
+        if job is None:  # its twin was faster
+            return
+        self._heard = time.monotonic()
+        try:
+            found = future.result(timeout=_FETCH)
+        except KilledWorker as killed:
+            if len(job.futures) > 1:
+                self._drop(job, future)
+                return
+            found = killed
+        except CancelledError as error:
+            raise StoppedError(
+                "the connection to the scheduler is lost; run the same command again to go on"
+            ) from error
+        except Exception as error:
+            self._again(job, future, error)
+            return
+        self._done += 1
+        for each in list(job.futures):
+            self._drop(job, each)
+        yield job.item, found
+
+    def _drop(self, job: _Job[Item], future: Future[Any]) -> None:
+        job.futures.discard(future)
+        del self._jobs[future.key]
+        if future.done():
+            future.release()
+        else:
+            future.cancel()
+
+    def _again(self, job: _Job[Item], future: Future[Any], error: Exception) -> None:
+        """Try a job on another worker; what no other try gets over is raised."""
+        self._drop(job, future)
+        if job.futures:  # its twin may do better
+            return
+        failed = worker_of(error)
+        if isinstance(error, UnfitWorker):
+            self._crew.dismiss(failed, str(error))
+        elif _is_final(error):
+            raise error
+        else:
+            job.tries += 1
+            self._crew.retried += 1
+        if job.tries == _TRIES:
+            if isinstance(error, DaskimgError):
+                raise error
+            raise StoppedError(
+                f"{_last_line(error)}; run the same command again to go on"
+            ) from error
+        (again,) = self._submit([job.item], self._crew.others([failed]))
+        self._follow(job, again)
+
+    def _double(self) -> None:
+        """Give the last jobs to idle workers, too, if nothing has come back for long."""
+        idle = sum(self._crew.threads.values()) - len(self._jobs)
+        silent = time.monotonic() - self._heard
+        if self._waiting or idle <= 0 or silent < self._crew.patience.straggler:
+            return
+        if self._done:
+            threads = sum(self._crew.threads.values())
+            mean = (self._heard - self._began) * threads / self._done
+            if silent < _DAWDLING * mean:
+                return
+        elif silent < _DAWDLING * self._crew.patience.straggler:
+            return
+        self._heard = time.monotonic()
+        held = self._crew.ask("processing", workers=None)
+        places = {key: address for address, keys in held.items() for key in keys}
+        single = [job for job in self._jobs.values() if len(job.futures) == 1]
+        for job in single[:idle]:
+            (future,) = job.futures
+            others = self._crew.others([places.get(future.key, "")])
+            if others:
+                self._crew.doubled += 1
+                self._follow(job, self._submit([job.item], others)[0])
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell whether another worker would say the same."""
+    if isinstance(error, TransportError):
+        return False
+    return isinstance(error, DaskimgError | FileNotFoundError)
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"

@@ -1,0 +1,201 @@
+"""Pieces of arrays in memory, within a number of bytes: those that are needed next."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
+
+    from numpy.typing import NDArray
+
+    Key = tuple[str, int]
+
+
+class Piece(NamedTuple):
+    """Chunks that are read and decoded.
+
+    Attributes
+    ----------
+    memory
+        What keeps them.
+    addresses : (chunk,) int64
+        Where each begins.
+    reusable
+        Whether the memory is the pool's own, to be filled again.
+    """
+
+    memory: NDArray[np.uint8]
+    addresses: NDArray[np.int64]
+    reusable: bool = False
+
+
+class Wish(NamedTuple):
+    """A piece that is needed: its name, its bytes, and how it is had."""
+
+    key: Key
+    size: int
+    load: Callable[[], Piece]
+
+
+@dataclass(slots=True)
+class _Held:
+    future: Future[Piece]
+    size: int
+    users: int = 0
+
+
+class Pool:
+    """Pieces, up to a number of bytes. Every method is safe in threads.
+
+    Pieces that batches to come have been announced to need are dropped last, and never for
+    what is only read ahead; so each is loaded once, if the pool holds what an order needs.
+
+    Parameters
+    ----------
+    capacity
+        Bytes.
+
+    Attributes
+    ----------
+    loads, most
+        How often a piece was loaded; the most bytes that were held.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._held: OrderedDict[Key, _Held] = OrderedDict()  # the longest unused first
+        self._wanted: Counter[Key] = Counter()
+        self._wanted_bytes = 0
+        self._bytes = 0
+        self._spare: list[NDArray[np.uint8]] = []
+        self._taken = 0  # bytes of memory that was given out and has not come back
+        self._lock = Lock()
+        self.loads = 0
+        self.most = 0
+
+    @contextmanager
+    def lease(self, wish: Wish) -> Iterator[Piece]:
+        """Provide a piece, which stays as long; one thread loads it, others wait for it."""
+        with self._lock:
+            held = self._held.get(wish.key)
+            mine = held is None
+            if held is None:
+                held = self._admit(wish, Future())
+            self._held.move_to_end(wish.key)
+            held.users += 1
+        try:
+            if mine:
+                _run(held.future, wish.load)
+            yield held.future.result()
+        finally:
+            with self._lock:
+                held.users -= 1
+                if _failed(held.future) and self._held.get(wish.key) is held:
+                    self._drop(wish.key)  # asked again, it is loaded again
+
+    def ahead(self, wish: Wish, threads: Executor) -> bool:
+        """Let a thread load a piece that is announced; return ``False`` if there is no room."""
+        with self._lock:
+            if wish.key in self._held or wish.key not in self._wanted:
+                return True  # it is there, or was, and is needed no more
+            if not self._make_room(wish.size, needed=False):
+                return False
+            self._admit(wish, threads.submit(wish.load))
+        return True
+
+    def announce(self, wishes: list[Wish]) -> None:
+        """Take note that a batch to come needs these."""
+        with self._lock:
+            for key, size, _ in wishes:
+                self._wanted_bytes += 0 if self._wanted[key] else size
+                self._wanted[key] += 1
+
+    def renounce(self, wishes: list[Wish]) -> None:
+        """Take note that a batch that was announced is over."""
+        with self._lock:
+            for key, size, _ in wishes:
+                self._wanted[key] -= 1
+                if not self._wanted[key]:
+                    del self._wanted[key]
+                    self._wanted_bytes -= size
+
+    @property
+    def sated(self) -> bool:
+        """Whether what is announced fills it: looking further would be of no use."""
+        return self._wanted_bytes >= self.capacity
+
+    def memory(self, size: int) -> NDArray[np.uint8]:
+        """Return (size,) uint8 to decode into: a dropped piece's, if there is one.
+
+        Pages that are new cost as much as decoding into them.
+        """
+        with self._lock:
+            self._taken += size
+            for number, spare in enumerate(self._spare):
+                if len(spare) == size:
+                    return self._spare.pop(number)
+            while self._spare and self._taken + sum(map(len, self._spare)) > self.capacity:
+                self._spare.pop()  # of another array, whose samples have another size
+        return np.empty(size, np.uint8)
+
+    def put_back(self, memory: NDArray[np.uint8]) -> None:
+        """Take memory back that became no piece."""
+        with self._lock:
+            self._reuse(memory)
+
+    def close(self) -> None:
+        """Call off what no thread has begun to load; whoever waits for it is told."""
+        with self._lock:
+            for key, held in list(self._held.items()):
+                if held.future.cancel():
+                    self._drop(key)
+            self._wanted.clear()
+            self._wanted_bytes = 0
+
+    def _admit(self, wish: Wish, future: Future[Piece]) -> _Held:
+        self._make_room(wish.size, needed=True)
+        held = self._held[wish.key] = _Held(future, wish.size)
+        self._bytes += wish.size
+        self.loads += 1
+        self.most = max(self.most, self._bytes)
+        return held
+
+    def _make_room(self, size: int, *, needed: bool) -> bool:
+        """Drop what nobody uses and nobody wants; if ``needed``, then also what is wanted."""
+        for wanted in (False, True) if needed else (False,):
+            for key, held in list(self._held.items()):
+                if self._bytes + size <= self.capacity:
+                    return True
+                if held.future.done() and not held.users and (key in self._wanted) is wanted:
+                    self._drop(key)
+        return self._bytes + size <= self.capacity
+
+    def _drop(self, key: Key) -> None:
+        held = self._held.pop(key)
+        self._bytes -= held.size
+        if not _failed(held.future) and held.future.result().reusable:
+            self._reuse(held.future.result().memory)
+
+    def _reuse(self, memory: NDArray[np.uint8]) -> None:
+        self._taken -= len(memory)
+        self._spare.append(memory)
+
+
+def _run(future: Future[Any], load: Callable[[], Any]) -> None:
+    try:
+        future.set_result(load())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _failed(future: Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)

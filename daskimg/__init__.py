@@ -21,6 +21,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 if TYPE_CHECKING:
     from daskimg import recipes
+    from daskimg.augment import Augment
     from daskimg.build import ClusterOptions, Report, build_store
     from daskimg.contract import check_transform
     from daskimg.decode import Picture
@@ -50,10 +51,12 @@ if TYPE_CHECKING:
         Samples,
         epoch_order,
         open_store,
+        open_stores,
         shuffle_score,
         splits_of,
     )
     from daskimg.recipe import Recipe
+    from daskimg.report import write_report
     from daskimg.statistics import normalize
     from daskimg.targets import Keypoints, MaskFile
     from daskimg.tiles import join_tiles
@@ -89,6 +92,7 @@ if TYPE_CHECKING:
     from daskimg.verify import Verification, verify_store
 
 _ROOMS = {
+    "augment": ("Augment",),
     "build": ("ClusterOptions", "Report", "build_store"),
     "contract": ("check_transform",),
     "decode": ("Picture",),
@@ -118,10 +122,12 @@ _ROOMS = {
         "Samples",
         "epoch_order",
         "open_store",
+        "open_stores",
         "shuffle_score",
         "splits_of",
     ),
     "recipe": ("Recipe",),
+    "report": ("write_report",),
     "statistics": ("normalize",),
     "targets": ("Keypoints", "MaskFile"),
     "tiles": ("join_tiles",),
@@ -160,6 +166,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "AccessError",
+    "Augment",
     "Autocontrast",
     "Batch",
     "CenterCrop",
@@ -225,6 +232,7 @@ __all__ = [
     "join_tiles",
     "normalize",
     "open_store",
+    "open_stores",
     "plan_store",
     "preview_row",
     "preview_rows",
@@ -233,6 +241,7 @@ __all__ = [
     "shuffle_score",
     "splits_of",
     "verify_store",
+    "write_report",
 ]
 
 

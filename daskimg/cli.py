@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daskimg import usage
 from daskimg.errors import SampleError
 from daskimg.run import (
     COMMITTED,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from daskimg.preview import Comparison, Preview
 
 
-@click.group(context_settings={"max_content_width": 99})
+@click.group(epilog=usage.GROUP)
 @click.version_option(package_name="daskimg")
 def group() -> None:
     """Turn a table of image paths into ordered training arrays in Zarr, and look at them."""
@@ -41,7 +42,11 @@ _PLAN_ONLY = {"dry_run", "quiet"}
 
 
 @group.command(
-    "plan", params=[option for option in command.params if option.name not in _PLAN_ONLY]
+    "plan",
+    cls=usage.Sectioned,
+    epilog=usage.PLAN,
+    short_help="Say what a run would do, and try 100 rows.",
+    params=[option for option in command.params if option.name not in _PLAN_ONLY],
 )
 def plan(**given: Any) -> int:
     """Print what a run would do, and try 100 rows; nothing is written."""
@@ -58,26 +63,12 @@ _PREVIEW = {
 """The options of a run that say what the table is, and what is done to a row of it."""
 
 
-_PREVIEW_EPILOG = """
-\b
-Examples
-  daskimg preview labels.csv -o sheet.png
-  daskimg preview labels.csv -o sheet.png --recipe fit --recipe center-crop --rows 8
-  daskimg preview mpii/validation.json person.png --recipe pose --row 3
-
-\b
-Exit status
-  0  drawn
-  1  the row of --row cannot be drawn: its own files or cells are at fault
-  2  refused: there is no such row, or recipe and table do not fit together
-  3  a step of the recipe failed, or a server could not be reached
-"""
-
-
 @group.command(
     "preview",
     params=[option for option in command.params if option.name in _PREVIEW],
-    epilog=_PREVIEW_EPILOG,
+    cls=usage.Sectioned,
+    epilog=usage.PREVIEW,
+    short_help="Draw what recipes make of rows of a table.",
 )
 @click.argument("picture", metavar="[OUT.png]", required=False)
 @click.option("-o", "--output", metavar="OUT.png", help="The same as OUT.png.")
@@ -121,7 +112,9 @@ def preview(
     return COMMITTED
 
 
-@group.command("show")
+@group.command(
+    "show", epilog=usage.SHOW, short_help="Describe a store: classes, failures, repeated pictures."
+)
 @click.argument("store")
 @storage_option
 def show(store: str) -> int:
@@ -133,7 +126,23 @@ def show(store: str) -> int:
     return 0
 
 
-@group.command("verify")
+@group.command("report", epilog=usage.REPORT, short_help="Write a page about a store.")
+@click.argument("store")
+@click.argument("page", metavar="OUT.html")
+@click.option("--private", is_flag=True, help="Leave out pictures, paths and addresses.")
+def report(store: str, page: str, private: bool) -> int:
+    """Write a page about a store: failures, classes, sources, samples, duplicates.
+
+    OUT.html is one file that needs no network. When tasks ran, only the run itself knows:
+    --report of daskimg run.
+    """
+    from daskimg.report import write_report
+
+    write_report(store, page, private=private)
+    return COMMITTED
+
+
+@group.command("verify", epilog=usage.VERIFY, short_help="Compare a store with its last commit.")
 @click.argument("store")
 @click.option("--rows", default=0, metavar="K", help="Make K random samples again and compare.")
 @click.option("--root", metavar="URL", help="Where relative paths are now.")
@@ -156,24 +165,9 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
     return 1 if found.findings else 0
 
 
-_EXPORT_EPILOG = """
-\b
-Examples
-  daskimg export out.zarr --to png pictures/
-  daskimg export out.zarr --to webdataset --encoding jpeg tars/
-  daskimg export tiny.zarr --to tfrecord --layout one-hot gs://bucket/records
-  daskimg export pose.zarr --to tfrecord --layout pose --split train records/
-  daskimg export out.zarr --to parquet hub/data
-
-\b
-Exit status
-  0  all is there
-  2  refused: the store has not what the format needs, or the folder holds something else
-  3  stopped: run the same command again to go on
-"""
-
-
-@group.command("export", epilog=_EXPORT_EPILOG)
+@group.command(
+    "export", epilog=usage.EXPORT, short_help="Write samples as files that other tools read."
+)
 @click.argument("store")
 @click.argument("folder")
 @click.option("--to", "form", required=True, metavar="FORMAT", type=click.Choice(
@@ -220,10 +214,11 @@ def export(
     return COMMITTED
 
 
-@group.command("recipe")
+@group.command("recipe", epilog=usage.RECIPE, short_help="Print a recipe as TOML, to be changed.")
 @click.argument("name", default="resize")
-@click.option("--size", type=Size(), help="Height and width of the output.")
-@click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE")
+@click.option("--size", type=Size(), metavar="N|HxW", help="Height and width of the output.")
+@click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
+              help="Change a field of a step. Repeatable.")  # fmt: skip
 def recipe(name: str, size: tuple[int, int] | None, settings: tuple[str, ...]) -> int:
     """Print a recipe as TOML, to be changed and given to --recipe."""
     from daskimg.recipes import adjusted, read_recipe, recipe_text

@@ -179,10 +179,11 @@ def _factors(
     distance = (np.arange(size) + 0.5)[:, None] - centres[:, None]
     near = np.abs(distance) <= reach  # false for nan
     ratio = np.where(near, distance, 0.0) / sigma
-    return np.where(near, _exponential(-0.5 * ratio * ratio), 0.0)
+    return np.where(near, exponential(-0.5 * ratio * ratio), 0.0)
 
 
-def _exponential(exponents: NDArray[np.float64]) -> NDArray[np.float64]:
+def exponential(exponents: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return e to some powers, at least of -700: the same bits on every machine."""
     exponents = np.maximum(exponents, _LEAST)
     power = np.floor(exponents * _PER_LN2 + 0.5)
     rest = exponents - power * _LN2_HIGH - power * _LN2_LOW

@@ -18,6 +18,7 @@ _RIGHT = "text-align:right;vertical-align:top;padding:2px 12px 2px 0;white-space
 _CAPTION = "text-align:left;caption-side:top;font-weight:bold;padding:4px 0"
 _BAR = "background:currentColor;opacity:.45;height:.8em;margin-top:.25em;border-radius:2px"
 _LISTED = 20  # bars of a histogram
+_NARROW = 132  # pixels that a picture's words have at least
 _LETTERS = 60  # of a bar's name
 
 
@@ -128,7 +129,7 @@ def figure(content: bytes, size: tuple[int, int], caption: str, alt: str = "") -
     below = f"<figcaption><small>{escape(caption)}</small></figcaption>" if caption else ""
     return (
         "<figure style='display:inline-block;vertical-align:top;margin:0 8px 8px 0;"
-        f"max-width:{max(width, 96)}px;overflow-wrap:anywhere'>"
+        f"max-width:{max(width, _NARROW)}px;overflow-wrap:anywhere'>"
         f"<img src='data:image/{kind};base64,{source}' width='{width}' height='{height}' "
         f"alt='{escape(alt or caption, quote=True)}' style='max-width:none'/>{below}</figure>"
     )

@@ -225,15 +225,15 @@ def _fill(
         first = start // 8
         block = np.arange(first, first + (run.size + 7) // 8, dtype=np.uint64)
         counter = [block, *(np.full_like(block, number) for number in (part, row, stream))]
-        words = np.stack(_philox4x32(counter, (seed & _LOW32, seed >> _32)), axis=1)
+        words = np.stack(philox4x32(counter, (seed & _LOW32, seed >> _32)), axis=1)
         halves = words.astype("<u4").view("<u2").reshape(-1)  # the low half comes first
         run[:] = table[halves[: run.size]]
 
 
-def _philox4x32(
-    counter: list[NDArray[np.uint64]], key: tuple[np.uint64, np.uint64]
+def philox4x32(
+    counter: list[NDArray[np.uint64]], key: tuple[Any, Any]
 ) -> list[NDArray[np.uint64]]:
-    """Do what ``kernels.philox4x32`` does, for arrays of counters under one key."""
+    """Do what ``kernels.philox4x32`` does, for arrays of counters under one key, or of keys."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -15,10 +16,12 @@ import traceback
 from _thread import interrupt_main
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from daskimg import usage
 from daskimg.errors import (
     AccessError,
     DaskimgError,
@@ -97,24 +100,12 @@ def _use(context: click.Context, **given: Any) -> None:
     context.with_resource(fetch.using(fetch.configured().changed(given)))
 
 
-_EPILOG = """
-\b
-Examples
-  python -m daskimg.run labels.csv out.zarr --size 64
-  python -m daskimg.run pictures/ out.zarr --recipe center-crop --size 224
-  python -m daskimg.run "gs://bucket/part-*.parquet" gs://bucket/out.zarr --label class:int
-  python -m daskimg.run labels.csv out.zarr --dry-run
-
-\b
-Exit status
-  0  committed: the store can be read
-  1  finished, but more than --max-failed failed: not committed (run again with a higher limit)
-  2  refused: nothing was written
-  3  stopped by a fault or a signal: run the same command again to go on
-"""
-
-
-@click.command("run", epilog=_EPILOG, context_settings={"max_content_width": 99})
+@click.command(
+    "run",
+    cls=usage.Sectioned,
+    epilog=usage.RUN,
+    short_help="Build a store, or finish, repair or relabel it.",
+)
 @click.argument("manifest")
 @click.argument("store")
 @click.option(
@@ -150,9 +141,8 @@ Exit status
               help="resize, center-crop, tiles, pose ... or a TOML file.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
               help="Change a field of a step, of `mask`, or of `decode`. Repeatable.")  # fmt: skip
-@click.option(
-    "--size", type=Size(), help="Height and width of the images, instead of the recipe's."
-)
+@click.option("--size", type=Size(), metavar="N|HxW",
+              help="Height and width of the images, instead of the recipe's.")  # fmt: skip
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.")
 @click.option("--dtype", metavar="T", help="uint8, uint16 or float32: what 16-bit sources keep.")
 @click.option("--seed", type=int, default=None, metavar="N", help="Key of all randomness.")
@@ -178,6 +168,10 @@ Exit status
 @click.option("--workers", type=int, metavar="N", help="Worker processes of the local cluster.")
 @click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
 @click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")
+@click.option("--report", metavar="FILE.html", help="Write a page about the run and its store.")
+@click.option("--private", is_flag=True, help="Leave pictures and paths out of --report.")
+@click.option("--performance-report", "performance", metavar="FILE.html",
+              help="Write Dask's own report: tasks, bandwidths, profiles.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the plan and try 100 rows; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -248,6 +242,7 @@ class _Command:
         from daskimg.plan import plan_store
 
         given = self._given
+        self._check_pages()
         cluster = self._cluster()
         standing = standing_of(given["store"], overwrite=given["overwrite"])
         options = self._store_options()
@@ -269,6 +264,33 @@ class _Command:
             self._say(f"overwriting {deletion}")
         return self._build(plan, cluster)
 
+    def _check_pages(self) -> None:
+        """Refuse pages that could not be written, before anything is done."""
+        pages = [self._given[name] for name in ("report", "performance") if self._given[name]]
+        if pages:
+            from daskimg.report import html_path
+
+            for page in pages:
+                html_path(page)
+
+    def _save(self, report: Report) -> None:
+        """Write the page; the store is there, whatever becomes of it."""
+        from daskimg.fetch import scrubbed
+
+        page, performance = self._given["report"], self._given["performance"]
+        beside = os.path.relpath(performance, Path(page).parent) if performance else ""
+        typed = click.get_current_context().obj or []
+        try:
+            report.save(
+                page,
+                private=self._given["private"],
+                command=shlex.join(map(scrubbed, typed)),
+                performance=beside,
+            )
+        except OSError as error:
+            raise StoppedError(f"{page} could not be written: {error}") from error
+        self._say(f"report: {page}")
+
     def _store_options(self) -> dict[str, Any]:
         from daskimg.options import RunOptions, StoreOptions
 
@@ -285,7 +307,7 @@ class _Command:
         from daskimg.build import ClusterOptions
 
         given = self._given
-        names = ("scheduler", "workers", "threads", "memory_limit")
+        names = ("scheduler", "workers", "threads", "memory_limit", "performance")
         return ClusterOptions(**{name: given[name] for name in names})
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
@@ -316,6 +338,8 @@ class _Command:
             click.echo(json.dumps({**report.to_json(), "exit": code}))
         elif self._loud:
             click.echo("\n".join(report.lines()))
+        if self._given["report"]:
+            self._save(report)
         if not report.committed:
             share = report.failed / report.samples
             self._error(
@@ -381,9 +405,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
     """Call a click command: errors of usage are one line and exit 2, signals exit 3."""
+    typed = [*name.split(), *(sys.argv[1:] if argv is None else argv)]
     with _Signals() as signals:
         try:
-            code = entry.main(args=argv, prog_name=name, standalone_mode=False)
+            code = entry.main(args=argv, prog_name=name, standalone_mode=False, obj=typed)
         except click.ClickException as error:
             click.echo(f"daskimg: {error.format_message()}", err=True)
             return REFUSED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskimg import store
-from daskimg.read import Samples
+from daskimg.read import open_store
 from daskimg.transforms import GREY_MODES
 from daskimg.words import counted, named
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from daskimg.read import Samples
+
 _LISTED = 20  # classes, sizes, and groups of equal pictures, that are named
 
 
 def describe(url: str) -> Iterator[str]:
     """Yield the lines of ``daskimg show``."""
     committed = store.open_committed(url)
-    groups = [Samples(url, split) for split in committed.splits or (None,)]
+    groups = [open_store(url, split) for split in committed.splits or (None,)]
     rows: pd.DataFrame = committed.rows().to_pandas()
     yield committed.folder.url
     yield from _what(committed.attributes)

@@ -234,12 +234,12 @@ def test_a_bit_flipped_in_the_bucket_is_an_error_that_names_its_samples(
             read_all(samples, cache=tmp_path if cached else None)
 
 
-def test_a_store_written_anew_is_not_read_from_old_files(gcs, own, image, tmp_path):
-    read_all(daskimg.open_store(own), cache=tmp_path)
-    other = image[::-1].copy()
-    shelves.write_store(own, other, shard=SHARD, chunk=5)
-
-    npt.assert_array_equal(read_all(daskimg.open_store(own), cache=tmp_path), other)
+def test_a_store_written_anew_is_not_read_from_old_files(gcs, image, tmp_path):
+    bucket, other = gcs.bucket(), image[::-1].copy()
+    for written in (image, other):
+        url = shelves.write_store(f"gs://{bucket}/a", written, shard=SHARD, chunk=5)
+        npt.assert_array_equal(read_all(daskimg.open_store(url), cache=tmp_path), written)
+        gcs.system.rm(f"{bucket}/a", recursive=True)
 
 
 def test_a_cache_that_cannot_be_a_folder_is_refused(urls, tmp_path):

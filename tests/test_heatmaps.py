@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from daskimg import kernels
 from daskimg.errors import OptionError
-from daskimg.heatmaps import _exponential, draw_heatmaps
+from daskimg.heatmaps import draw_heatmaps, exponential
 
 # The first example compiles, which takes longer than any deadline.
 unhurried = settings(deadline=None, max_examples=25)
@@ -221,7 +221,7 @@ def test_heatmaps_are_drawn_where_they_are_asked_for(compiled, lead):
 def test_the_exponential_is_right_to_a_unit_in_the_last_place():
     exponents = np.append(np.linspace(-699, 0, 20_001), [-0.0, -1e-300])
 
-    got = _exponential(exponents)
+    got = exponential(exponents)
 
     exact = np.array([math.exp(exponent) for exponent in exponents])
     assert (np.abs(got - exact) <= np.spacing(exact)).all()

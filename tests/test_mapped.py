@@ -11,7 +11,7 @@ import shelves
 import daskimg
 from daskimg.read._pool import Piece, Pool, Wish
 from daskimg.read._reader import Reader
-from daskimg.read._sources import Mapped
+from daskimg.read._sources import Mapped, Maps
 
 CODECS = ("none", "lz4", "zstd")
 SIZE = 8 * 6 * 3
@@ -158,7 +158,7 @@ def wish(number, size=50, load=None):
 def taken(pool, *numbers):
     found = []
     for number in numbers:
-        with pool.lease(wish(number)) as piece:
+        with pool.lease([wish(number)]) as (piece,):
             found.append(id(piece.memory))
     return found
 
@@ -166,7 +166,7 @@ def taken(pool, *numbers):
 def test_a_pool_lets_one_thread_load_and_gives_a_fault_to_all():
     pool = Pool(100)
 
-    with pytest.raises(ZeroDivisionError), pool.lease(wish(0, load=lambda: 1 // 0)):
+    with pytest.raises(ZeroDivisionError), pool.lease([wish(0, load=lambda: 1 // 0)]):
         pass
     loaded = taken(pool, 0, 1, 0, 1, 2, 1)
 
@@ -180,7 +180,7 @@ def test_a_pool_drops_last_what_is_announced_and_never_what_is_in_use():
     pool.announce([wish(0)])
     taken(pool, 0, 1)
 
-    with pool.lease(wish(2)):
+    with pool.lease([wish(2)]):
         taken(pool, 3, 4, 0)
 
     assert pool.loads == 5
@@ -214,7 +214,7 @@ def test_decoded_memory_is_used_again():
 
     memories = set()
     for number in (0, 1, 2, 3, 2):
-        with pool.lease(wish(number, load=decoded)) as piece:
+        with pool.lease([wish(number, load=decoded)]) as (piece,):
             memories.add(piece.memory.ctypes.data)
 
     assert len(memories) == 2
@@ -269,7 +269,7 @@ def test_an_uncompressed_store_is_mapped(tmp_path):
     url = store_of(tmp_path)
     sharded = daskimg.open_store(url)._arrays.sharded("image")
 
-    source = Mapped(sharded, check=True)
+    source = Mapped(Maps(sharded), check=True)
     (run,) = source.runs(np.array([21, 23, 38]), np.array([2, 0, 1]))
 
     assert np.diff(run.addresses).tolist() == [2 * SIZE, 3 * (5 * SIZE + 4)]

@@ -207,7 +207,7 @@ def test_an_invalid_commit_is_passed_over(built, tmp_path):
     shutil.copytree(built, url)
     (url / "daskimg/records/commits/000002.json").write_text('{"schema": 1, "number": 2')
 
-    assert daskimg.open_store(str(url))._committed.commit.number == 1
+    assert daskimg.open_store(str(url)).attributes["commit"] == 1
 
 
 def test_xarray_and_dask_see_the_same_pixels(built):

@@ -31,10 +31,11 @@ _MOST_THREADS = 8  # a worker process of more threads spends them waiting for th
 _DASHBOARD = 8787
 _ENVIRON = "distributed.nanny.pre-spawn-environ"
 
+_PROFILE = "distributed.worker.profile.enabled"
 _QUIET = {
     # Sampling every thread's stack each 10 ms takes the GIL from the decoding threads, and
     # every process that wakes each 20 ms to time its event loop takes a core from them.
-    "distributed.worker.profile.enabled": False,
+    _PROFILE: False,
     "distributed.admin.tick.interval": "500ms",
     # Nobody takes these workers away: whatever shard has lost two of them is looked at.
     "distributed.scheduler.allowed-failures": 1,
@@ -61,6 +62,8 @@ class ClusterOptions:
         ``False`` runs the workers in this process: for debuggers and small tests.
     dashboard
         Whether the local cluster has a dashboard.
+    performance
+        File that Dask's own performance report of the run is written to, if any.
     """
 
     scheduler: str | None = None
@@ -69,6 +72,7 @@ class ClusterOptions:
     memory_limit: str = "auto"
     processes: bool = True
     dashboard: bool = True
+    performance: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts below one, and limits that are none."""
@@ -126,7 +130,7 @@ def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
         # The process that imports this script says so, once, when this one has ended.
         raise SystemExit(1)
     with (
-        dask.config.set({**_QUIET, _TTL: _ttl(), _ENVIRON: _environment()}),
+        dask.config.set({**_quiet(options), _TTL: _ttl(), _ENVIRON: _environment()}),
         ThreadPoolExecutor(1) as starter,
         ExitStack() as stack,
     ):
@@ -134,6 +138,11 @@ def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
         # A client belongs to the context that made it: not to the starter's thread.
         stack.callback(_close, cluster)
         yield lambda: stack.enter_context(_warm_client(_started(cluster), options))
+
+
+def _quiet(options: ClusterOptions) -> dict[str, object]:
+    """Return what keeps Dask from taking time from tasks; a performance report has profiles."""
+    return {**_QUIET, _PROFILE: options.performance is not None}
 
 
 def _is_being_imported() -> bool:

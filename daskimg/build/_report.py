@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from daskimg import markup
@@ -13,6 +13,8 @@ from daskimg.timeline import STAGES, Span, Timeline
 from daskimg.words import counted, named
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pandas as pd
 
     from daskimg.plan import Plan
@@ -241,6 +243,46 @@ class Report:
             told = ", ".join(f"{count:,} {_FAULTS.get(kind, kind)}" for kind, count in faults)
             found.append(f"  retried: {told}")
         return found
+
+    def save(
+        self,
+        path: str | PathLike[str],
+        *,
+        private: bool = False,
+        command: str = "",
+        performance: str = "",
+    ) -> None:
+        """Write a page about the run and its store: one HTML file that needs nothing else.
+
+        Parameters
+        ----------
+        path
+            Where, in place of one that is there.
+        private
+            Leave out pictures, paths, addresses, the command and messages.
+        command
+            What was typed, without secrets.
+        performance
+            Where Dask's own performance report is, from that page.
+
+        Raises
+        ------
+        OptionError
+            If there can be no such file.
+        """
+        from daskimg.report import Run, write_report  # here: few runs have a page
+
+        numbers = replace(self, examples=()).lines()[:-1]  # without the address
+        run = Run(
+            committed=self.committed,
+            lines=tuple(numbers),
+            timeline=self.timeline,
+            reasons=self.reasons,
+            examples=self.examples,
+            command=command,
+            performance=performance,
+        )
+        write_report(self.url, path, private=private, run=run)
 
     def _examples(self, reason: str) -> list[str]:
         mine = (failure for failure in self.examples if failure.reason == reason)

@@ -12,6 +12,8 @@ from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
+from daskimg.build._live import Live, in_notebook
+from daskimg.build._performance import recorded
 from daskimg.build._report import Report, Tally
 from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
@@ -59,7 +61,7 @@ def build_store(
     cluster
         What that local cluster is like.
     on_tally
-        Called with the counts whenever a shard is finished.
+        Called with the counts whenever a shard is finished; by default a notebook shows a bar.
     on_client
         Called with the client before the first task is handed out.
     on_note
@@ -92,7 +94,8 @@ def build_store(
         check_sources(plan)
     with _connecting(client, cluster) as connected:
         client = connected()
-        crew = Crew(client, Patience(), on_note or _LOG.warning)
+        note = on_note or _LOG.warning
+        crew = Crew(client, Patience(), note)
         crew.wait()
         with set_up(client):
             if step == "begin" or damaged:
@@ -101,6 +104,9 @@ def build_store(
             channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
+            if on_tally is None and in_notebook():
+                on_tally = Live()
+                on_tally.begin(client)
             moved = standing.stored is not None and standing.stored.root != plan.root
             brief = plan.brief(
                 stored.run,
@@ -112,7 +118,8 @@ def build_store(
                 convicted=store.read_verdicts(standing.folder),
             )
             course = Course(plan, brief, standing.folder, crew, on_tally or _silent, channel)
-            with outcome_told(client, channel) as tell:
+            file = cluster.performance if cluster else None
+            with recorded(client, file, note), outcome_told(client, channel) as tell:
                 report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
                 tell(report.outcome)
             return report
@@ -153,7 +160,7 @@ def _begin(
     expected: dict[str, str] = {}
     try:
         stored = _taken(plan, standing)
-    except (OSError, TransportError) as error:
+    except OSError as error:
         raise StoreError(f"cannot write to {folder.url}: {error}") from error
     try:
         if standing.commit is None:  # a kill may have left it, just before its commit

@@ -15,6 +15,7 @@ Rules of this room, each with its reason:
   index is not negative it wraps it, and LLVM no longer vectorises (six times slower).
 """
 
+from daskimg.kernels._crops import gather_nearest, gather_scaled_windows, jitter_colours
 from daskimg.kernels._gather import gather_copied, gather_look_up, gather_scaled, streams
 from daskimg.kernels._gaussians import draw_gaussians
 from daskimg.kernels._noise import fill_noise, philox4x32
@@ -27,8 +28,11 @@ __all__ = [
     "fill_noise",
     "gather_copied",
     "gather_look_up",
+    "gather_nearest",
     "gather_scaled",
+    "gather_scaled_windows",
     "image_sums",
+    "jitter_colours",
     "look_up",
     "philox4x32",
     "streams",

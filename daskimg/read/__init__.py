@@ -7,9 +7,10 @@ pipe, and, in other loaders, repeats or loses samples (xbatcher #176, WebDataset
 
 from daskimg.read._batch import Batch
 from daskimg.read._epoch import Epoch
+from daskimg.read._opening import open_store, open_stores, splits_of
 from daskimg.read._options import ReadOptions
 from daskimg.read._order import epoch_order, shuffle_score
-from daskimg.read._samples import Samples, open_store, splits_of
+from daskimg.read._samples import Samples
 
 __all__ = [
     "Batch",
@@ -18,6 +19,7 @@ __all__ = [
     "Samples",
     "epoch_order",
     "open_store",
+    "open_stores",
     "shuffle_score",
     "splits_of",
 ]

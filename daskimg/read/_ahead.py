@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daskimg.read._pool import Pool, Wish
-    from daskimg.read._sources import Pooled
+    from daskimg.read._sources import Looked
 
 _FARTHEST = 1 << 10  # batches: as far as the pool of a large cache would have it go
 
@@ -30,7 +30,7 @@ class Ahead:
         Pieces on their way at once.
     """
 
-    def __init__(self, sources: Sequence[Pooled], connections: int) -> None:
+    def __init__(self, sources: Sequence[Looked], connections: int) -> None:
         self._sources = sources
         self._connections = connections
         self._batches: deque[list[tuple[Pool, list[Wish]]]] = deque()

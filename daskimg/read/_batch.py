@@ -20,7 +20,8 @@ class Batch(NamedTuple):
     label
         (sample,) or, for several classes at once, (sample, class).
     sample
-        (sample,) int64: the slots these are; -1 for padding.
+        (sample,) int64: the numbers of these among the samples that are read, which without a
+        view are their slots; -1 for padding.
     valid
         (sample,) bool: false for what failed and is kept as zeros, and for the padding that
         gives every rank equally many samples. Padding is zeros; its labels are -1, or NaN.

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from daskimg.augment import Moment
 from daskimg.errors import OptionError
 from daskimg.options import whole
 from daskimg.read._ahead import stop
-from daskimg.read._order import ORDER, InOrder, Shuffled, Windowed
+from daskimg.read._joined import JoinedSharded
+from daskimg.read._order import ORDER, Drawn, InOrder, Shuffled, Windowed
 from daskimg.read._reader import Reader
-from daskimg.read._slots import chosen_slots
+from daskimg.read._slots import chosen_slots, sample_weights
+from daskimg.read._staged import Share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from daskimg.read._order import Order
     from daskimg.read._reader import Pending
     from daskimg.read._samples import Samples
-    from daskimg.read._sources import Arrays
+    from daskimg.read._sources import AnyArrays
     from daskimg.store import Sharded
 
 _STEPS = 64  # batches looked further at once
@@ -56,25 +59,43 @@ class Epoch:
     """
 
     def __init__(
-        self, samples: Samples, arrays: Arrays, batch_size: int, options: ReadOptions
+        self, samples: Samples, arrays: AnyArrays, batch_size: int, options: ReadOptions
     ) -> None:
         whole("batch_size", batch_size, "try 256")
         _refuse_unequal(batch_size, options.world)
         self._options, self._size = options, batch_size
         sharded = arrays.sharded("image")
         assert sharded is not None  # arrays_of sees to it that images are sharded
-        self._slots = chosen_slots(samples, options)
+        places = chosen_slots(samples, options)
+        self._samples, self._slots = samples, samples.slots[places]
+        self._weights = sample_weights(samples, places, options) if options.drawn else None
         self._kind = _kind(options, sharded)
         unit, self._window = _window(self._kind, options, sharded)
         self._unit = unit
+        self._edges = sharded.edges(self._kind) if isinstance(sharded, JoinedSharded) else None
         self._reader = Reader(
             samples, arrays, options, batch_size // options.world, unit * self._window
         )
         self._nature = _nature(samples, self._slots, self._kind, unit * self._window)
-        self._coming: deque[tuple[NDArray[np.int64], int]] = deque()
+        if self._weights is not None:
+            self._nature["weights"] = _digest(self._weights, "<f8")
+        self._turns = 1
+        self._coming: deque[Share] = deque()
         self._pending: deque[Pending] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._begin_at(options.seed, options.epoch, 0)
+
+    def every(self, turns: int, turn: int, *, anew: bool = True) -> Epoch:
+        """Read only each of so many batches, from number ``turn`` on; return itself.
+
+        So several processes share the batches of a rank: these, in turns, give what one would
+        alone. ``state_dict`` is then a process's own: where it goes on, if not ``anew``.
+        """
+        self.close()
+        self._turns = turns
+        first = min(turn * self._size, len(self._slots)) if anew else self._position
+        self._begin_at(self._seed, self._epoch, first)
+        return self
 
     def _begin_at(self, seed: int, epoch: int, position: int) -> None:
         self._seed, self._epoch = seed, epoch
@@ -83,16 +104,21 @@ class Epoch:
         self._begun = self._position = self._next = position
 
     def _ordered(self) -> Order:
+        slots, moment = self._slots, (self._seed, self._epoch)
+        windows = Windowed(slots, self._unit, self._window, *moment, self._edges)
+        if self._weights is not None:
+            if self._window:
+                places, bounds = windows.by_window()
+                return Drawn(slots[places], self._weights[places], bounds, *moment)
+            return Drawn(slots, self._weights, np.array([0, len(slots)]), *moment)
         if self._kind == "table":
-            return InOrder(self._slots)
-        if self._kind == "full":
-            return Shuffled(self._slots, self._seed, self._epoch)
-        return Windowed(self._slots, self._unit, self._window, self._seed, self._epoch)
+            return InOrder(slots)
+        return windows if self._window else Shuffled(slots, *moment)
 
     @property
     def order(self) -> NDArray[np.int64]:
-        """(sample,) int64: the slots of the whole epoch, of all ranks, as they follow."""
-        return self._order.slots(0, len(self._slots))
+        """(sample,) int64: the samples of the whole epoch, of all ranks, as they follow."""
+        return self._samples.places(self._order.slots(0, len(self._slots)))
 
     def __repr__(self) -> str:
         return (
@@ -102,7 +128,8 @@ class Epoch:
 
     def __len__(self) -> int:
         left = len(self._slots) - self._begun
-        return left // self._size if self._options.drop_last else -(-left // self._size)
+        batches = left // self._size if self._options.drop_last else -(-left // self._size)
+        return -(-batches // self._turns)
 
     def __iter__(self) -> Epoch:
         return self
@@ -132,8 +159,8 @@ class Epoch:
                 break
         horizon.go_on()
         while len(self._pending) <= self._reader.ahead and (self._coming or self._draw()):
-            slots, behind = self._coming.popleft()
-            self._pending.append(self._reader.begin(slots, behind, self._threads))
+            share, moment = self._coming.popleft(), Moment(self._seed, self._epoch)
+            self._pending.append(self._reader.begin(share, moment, self._threads))
 
     def _draw(self) -> bool:
         """Find the slots of one more batch to come, unless there is none."""
@@ -141,18 +168,19 @@ class Epoch:
         short = stop - self._next < self._size
         if self._next >= stop or (short and self._options.drop_last):
             return False
-        slots = self._share(self._next, stop)
-        self._reader.horizon.announce(slots)
-        self._coming.append((slots, stop))
-        self._next = stop
+        share = self._share(self._next, stop)
+        self._reader.horizon.announce(share.slots)
+        self._coming.append(share)
+        self._next = share.behind
         return True
 
-    def _share(self, start: int, stop: int) -> NDArray[np.int64]:
+    def _share(self, start: int, stop: int) -> Share:
         """Return this rank's equal part of a batch of all ranks; -1 where it is not full."""
         size = -(-(stop - start) // self._options.world)
         first = min(start + self._options.rank * size, stop)
         own = self._at(first, min(first + size, stop))
-        return np.concatenate([own, np.full(size - len(own), -1)])
+        behind = min(stop + (self._turns - 1) * self._size, len(self._slots))
+        return Share(np.concatenate([own, np.full(size - len(own), -1)]), first, behind)
 
     def _at(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the slots at some places, of a block that is found at once."""
@@ -235,9 +263,9 @@ def _refuse_unequal(batch_size: int, world: int) -> None:
         )
 
 
-def _kind(options: OrderOptions, sharded: Sharded) -> str:
+def _kind(options: OrderOptions, sharded: Sharded | JoinedSharded) -> str:
     """Return how samples are ordered: as wished, or what costs nothing here."""
-    if not options.shuffle:
+    if not options.shuffle and not options.drawn:
         return "table"
     if isinstance(options.shuffle, str):
         return options.shuffle
@@ -246,7 +274,7 @@ def _kind(options: OrderOptions, sharded: Sharded) -> str:
     return "chunks" if sharded.local else "shards"
 
 
-def _window(kind: str, options: OrderOptions, sharded: Sharded) -> tuple[int, int]:
+def _window(kind: str, options: OrderOptions, sharded: Sharded | JoinedSharded) -> tuple[int, int]:
     """Return the samples of a unit, and the units of a window; 0 if there are no windows."""
     if kind in ("table", "full"):
         return 1, 0
@@ -261,10 +289,15 @@ def _nature(samples: Samples, slots: NDArray[np.int64], kind: str, window: int) 
         "store": samples.attributes["fingerprints"]["pixels"],
         "split": samples.split,
         "samples": len(slots),
-        "slots": hashlib.sha256(slots.astype("<i8").tobytes()).hexdigest(),
+        "slots": _digest(slots, "<i8"),
         "shuffle": kind,
         "window": window,
+        "weights": None,
     }
+
+
+def _digest(numbers: NDArray[Any], dtype: str) -> str:
+    return hashlib.sha256(numbers.astype(dtype).tobytes()).hexdigest()
 
 
 def _refuse_other(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from daskimg.augment import Augment
 from daskimg.errors import OptionError
 from daskimg.options import one_of, whole
 from daskimg.statistics import Layout, Mode
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    from daskimg.read._transformed import Transform
 
 Shuffle = Literal["full", "chunks", "shards"]
 Failed = Literal["drop", "keep", "raise"]
@@ -50,6 +53,15 @@ class OrderOptions:
         Which reader of how many this is. Each reads its equal share of every batch.
     drop_last
         Leave out the last batch if it is smaller.
+    weights
+        (sample,): samples are drawn with replacement, each as often as its weight says, as
+        many as there are; none of weight 0. Each draw is a pure function of seed, epoch and
+        place. Where windows are shuffled, each window gets its share of the draws, and they are
+        drawn from its samples.
+    balance
+        Name of a column of classes or whole numbers, as ``label``: samples are drawn so that all
+        its values come equally often, within each by ``weights``; those without one are left
+        out.
     """
 
     shuffle: bool | Shuffle = False
@@ -59,6 +71,8 @@ class OrderOptions:
     rank: int = 0
     world: int = 1
     drop_last: bool = False
+    weights: Sequence[float] | NDArray[np.floating[Any]] | None = None
+    balance: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse an order that there is not."""
@@ -69,6 +83,13 @@ class OrderOptions:
         whole("window_bytes", self.window_bytes, f"try {256 * _MIB}")
         whole("world", self.world, "try 1")
         _within("rank", self.rank, self.world)
+        if self.balance is not None and not isinstance(self.balance, str):
+            raise OptionError(f"balance names a column, got {self.balance!r}; try 'label'")
+
+    @property
+    def drawn(self) -> bool:
+        """Whether samples are drawn with replacement."""
+        return self.weights is not None or self.balance is not None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,12 +108,15 @@ class Selection:
     classes
         Names of classes of the first label column, or their codes; values of a label column
         of whole numbers.
+    keys
+        Keys of rows of the manifest, as ``samples.rows["key"]`` has them.
     """
 
     failed: Failed = "drop"
     rows: Sequence[int] | NDArray[np.integer[Any]] | None = None
     mask: NDArray[np.bool_] | None = None
     classes: Sequence[str | int] | None = None
+    keys: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no choice."""
@@ -101,6 +125,8 @@ class Selection:
             raise OptionError(
                 f"classes is a list of names, got {self.classes!r}; try [{self.classes!r}]"
             )
+        if isinstance(self.keys, str):
+            raise OptionError(f"keys is a list of keys, got {self.keys!r}; try [{self.keys!r}]")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,12 +145,25 @@ class Form:
     mode, mean, std
         How images are normalised. For ``mean-std`` the store's own mean and std are used if
         none are given; a store with splits has several, so there they must be.
+    one_hot
+        Hand labels of a class column over as (sample, class) float32: 1 for the class, or for
+        each of several, 0 for others; all 0 for none.
+    augment
+        What is changed in each sample, drawn anew each epoch by (seed, epoch, row, part).
+    transform
+        ``transform(sample, rng) -> sample``, called for each sample as it is stored and then
+        augmented, before it is normalised: a dict of ``image`` (height, width, channel),
+        ``label`` and the targets, in arrays that it may change, and a
+        ``numpy.random.Generator`` that belongs to this sample in this epoch. What it returns
+        has the same shapes and dtypes for all samples. It is called by several threads.
     reuse
         Fill the same arrays again: a batch is valid until the next one is asked for, be it of
         this epoch or of the next. Fresh memory costs as much again as copying into it.
     allocate
         Called as ``allocate(shape, dtype)`` for each array of images and sharded targets, to
-        have them in memory of another kind, as pinned memory.
+        have them in memory of another kind, as pinned memory: what it returns is written into,
+        and stays the caller's; with ``reuse`` it is called once for each batch ahead, and its
+        arrays are filled again.
     """
 
     targets: Sequence[str] = ()
@@ -133,6 +172,9 @@ class Form:
     mode: Mode = "mean-std"
     mean: Sequence[float] | NDArray[np.floating[Any]] | None = None
     std: Sequence[float] | NDArray[np.floating[Any]] | None = None
+    one_hot: bool = False
+    augment: Augment | None = None
+    transform: Transform | None = None
     reuse: bool = False
     allocate: Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]] = np.empty
 
@@ -145,6 +187,14 @@ class Form:
         if isinstance(self.targets, str):
             raise OptionError(
                 f"targets is a list of names, got {self.targets!r}; try [{self.targets!r}]"
+            )
+        if self.augment is not None and not isinstance(self.augment, Augment):
+            raise OptionError(
+                f"augment is an Augment, got {self.augment!r}; try daskimg.Augment(mirror=0.5)"
+            )
+        if self.transform is not None and not callable(self.transform):
+            raise OptionError(
+                f"transform is a function of (sample, rng), got {self.transform!r}; leave it out"
             )
         given = self.mean is not None or self.std is not None or self.mode != "mean-std"
         if given and not self.normalised:

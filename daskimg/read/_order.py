@@ -30,7 +30,10 @@ _SHIFTS = (np.uint64(30), np.uint64(27))
 _32 = np.uint64(32)
 
 # Streams of keys: the third word of the counter. Windows have the numbers from _WINDOWS on.
+# Draws are words under another key: its second word.
 _SAMPLES, _UNITS, _WINDOWS = 0, 1, 2
+_DRAWS = 1
+_BLOCK = 4  # words of Philox4x64 that have one counter
 
 
 def epoch_order(count: int, *, seed: int = 0, epoch: int = 0) -> NDArray[np.int64]:
@@ -131,6 +134,8 @@ class Windowed:
         The slots, rising.
     unit, window
         Slots in a unit; units in a window.
+    edges : (unit + 1,) int64
+        Where each unit begins and the last one ends, where they are not of one length.
     """
 
     chosen: NDArray[np.int64]
@@ -138,6 +143,7 @@ class Windowed:
     window: int
     seed: int
     epoch: int
+    edges: NDArray[np.int64] | None = None
 
     def slots(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the slots at the places ``start`` to ``stop``."""
@@ -156,14 +162,28 @@ class Windowed:
     ) -> NDArray[np.int64]:
         """Return the slots at places of one window, which begins at ``first``."""
         keys = _keys(self.seed, self.epoch, _WINDOWS + number)
-        mixed = first + _permuted(places - first, behind - first, keys)
-        turn = np.searchsorted(self._ends, mixed, "right")
+        return self.chosen[self._unmixed(first + _permuted(places - first, behind - first, keys))]
+
+    def _unmixed(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where in ``chosen`` places are, if units are shuffled and windows not mixed."""
+        turn = np.searchsorted(self._ends, places, "right")
         units = self._units[turn]
-        return self.chosen[self._starts[units + 1] - (self._ends[turn] - mixed)]
+        return self._starts[units + 1] - (self._ends[turn] - places)
+
+    def by_window(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places in ``chosen`` of window after window, and where each one begins.
+
+        (sample,) int64, and (window + 1,) int64, of which the last is where all end.
+        """
+        ends = self._ends[self.window - 1 :: self.window]
+        bounds = np.unique([0, *ends.tolist(), len(self.chosen)])
+        return self._unmixed(np.arange(len(self.chosen))), bounds
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
         """(unit + 1,): where in ``chosen`` each unit begins."""
+        if self.edges is not None:
+            return np.searchsorted(self.chosen, self.edges)
         units = int(self.chosen[-1]) // self.unit + 1 if len(self.chosen) else 0
         return np.searchsorted(self.chosen, np.arange(units + 1) * self.unit)
 
@@ -177,6 +197,71 @@ class Windowed:
     def _ends(self) -> NDArray[np.int64]:
         """(unit,): the place behind each unit's, if windows were not mixed."""
         return np.cumsum(np.diff(self._starts)[self._units])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Drawn with replacement, each slot as often as its weight says.
+
+    Window after window, each of which has its share of the draws. Draw ``i`` takes a random
+    point of its window's weights, laid end to end: word ``i`` of Philox4x64-10 under (seed,
+    epoch), of which 53 bits are used.
+
+    Attributes
+    ----------
+    chosen : (sample,) int64
+        The slots, window after window.
+    weights : (sample,) float64
+        Of these; their sum is above 0.
+    bounds : (window + 1,) int64
+        Where each window begins in ``chosen``, and the last one ends.
+    """
+
+    chosen: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    bounds: NDArray[np.int64]
+    seed: int
+    epoch: int
+
+    def slots(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the slots at the places ``start`` to ``stop``."""
+        places = np.arange(start, min(stop, len(self.chosen)))
+        window = np.searchsorted(self._ends, places, "right")
+        low, high = self._edges[window], self._edges[window + 1]
+        points = low + _fractions(places, self.seed, self.epoch) * (high - low)
+        # Rounding must not lead to the next window, or behind the last sample of any weight.
+        points = np.minimum(points, np.nextafter(high, low))
+        return self.chosen[np.searchsorted(self._sums, points, "right")]
+
+    @cached_property
+    def _sums(self) -> NDArray[np.float64]:
+        return np.cumsum(self.weights)
+
+    @cached_property
+    def _edges(self) -> NDArray[np.float64]:
+        """(window + 1,): the sum of the weights before each window, and of all."""
+        before = np.concatenate([[0.0], self._sums])
+        return before[self.bounds]
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """(window,): the place behind each window's draws."""
+        shares = self._edges[1:] / self._edges[-1]
+        ends: NDArray[np.int64] = np.rint(shares * len(self.chosen)).astype(np.int64)
+        return ends
+
+
+def _fractions(places: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.float64]:
+    """Return a random number of [0, 1) for each of places that follow each other."""
+    if not len(places):
+        return np.empty(0)
+    first = int(places[0])
+    key = np.array([seed, _DRAWS], np.uint64)
+    counter = np.array([first // _BLOCK, epoch, 0, 0], np.uint64)
+    philox: Any = np.random.Philox(key=key, counter=counter)
+    words = philox.random_raw(first % _BLOCK + len(places))[first % _BLOCK :]
+    fractions: NDArray[np.float64] = (words >> np.uint64(11)) * 2.0**-53
+    return fractions
 
 
 def _keys(seed: int, epoch: int, stream: int) -> NDArray[np.uint64]:

@@ -52,12 +52,18 @@ class _Held:
     size: int
     users: int = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is there, and nobody reads it."""
+        return self.future.done() and not self.users
+
 
 class Pool:
     """Pieces, up to a number of bytes. Every method is safe in threads.
 
     Pieces that batches to come have been announced to need are dropped last, and never for
-    what is only read ahead; so each is loaded once, if the pool holds what an order needs.
+    what is only read ahead; so each is loaded once, if the pool holds what an order needs. What
+    no batch needs goes at once, as far as batches are known: its memory is still in the cache.
 
     Parameters
     ----------
@@ -83,24 +89,32 @@ class Pool:
         self.most = 0
 
     @contextmanager
-    def lease(self, wish: Wish) -> Iterator[Piece]:
-        """Provide a piece, which stays as long; one thread loads it, others wait for it."""
+    def lease(self, wishes: list[Wish]) -> Iterator[list[Piece]]:
+        """Provide pieces, which stay as long; one thread loads each, others wait for it."""
         with self._lock:
-            held = self._held.get(wish.key)
-            mine = held is None
-            if held is None:
-                held = self._admit(wish, Future())
-            self._held.move_to_end(wish.key)
-            held.users += 1
+            taken = [self._take(wish) for wish in wishes]
         try:
-            if mine:
-                _run(held.future, wish.load)
-            yield held.future.result()
+            for wish, (held, is_mine) in zip(wishes, taken, strict=True):
+                if is_mine:
+                    _run(held.future, wish.load)
+            # Only now, so that no two threads wait for each other.
+            yield [held.future.result() for held, _ in taken]
         finally:
             with self._lock:
-                held.users -= 1
-                if _failed(held.future) and self._held.get(wish.key) is held:
-                    self._drop(wish.key)  # asked again, it is loaded again
+                for wish, (held, _) in zip(wishes, taken, strict=True):
+                    held.users -= 1
+                    if _failed(held.future) and self._held.get(wish.key) is held:
+                        self._drop(wish.key)  # asked again, it is loaded again
+
+    def _take(self, wish: Wish) -> tuple[_Held, bool]:
+        """Return a piece's place, and whether whoever asks is to load it."""
+        held = self._held.get(wish.key)
+        is_mine = held is None
+        if held is None:
+            held = self._admit(wish, Future())
+        self._held.move_to_end(wish.key)
+        held.users += 1
+        return held, is_mine
 
     def ahead(self, wish: Wish, threads: Executor) -> bool:
         """Let a thread load a piece that is announced; return ``False`` if there is no room."""
@@ -125,8 +139,11 @@ class Pool:
             for key, size, _ in wishes:
                 self._wanted[key] -= 1
                 if not self._wanted[key]:
+                    known = not self.sated
                     del self._wanted[key]
                     self._wanted_bytes -= size
+                    if known and key in self._held and self._held[key].is_idle:
+                        self._drop(key)
 
     @property
     def sated(self) -> bool:
@@ -161,6 +178,23 @@ class Pool:
             self._wanted.clear()
             self._wanted_bytes = 0
 
+    def take_over(self, spare: list[NDArray[np.uint8]]) -> None:
+        """Decode into memory that another pool left, as much as may be held."""
+        with self._lock:
+            for memory in spare:
+                held = self._taken + sum(map(len, self._spare))
+                if held + len(memory) <= self.capacity:
+                    self._spare.append(memory)
+
+    def emptied(self) -> list[NDArray[np.uint8]]:
+        """Drop everything, and return the memory; nothing is read from it any more."""
+        with self._lock:
+            for key, held in list(self._held.items()):
+                if held.is_idle:
+                    self._drop(key)
+            spare, self._spare = self._spare, []
+        return spare
+
     def _admit(self, wish: Wish, future: Future[Piece]) -> _Held:
         self._make_room(wish.size, needed=True)
         held = self._held[wish.key] = _Held(future, wish.size)
@@ -175,7 +209,7 @@ class Pool:
             for key, held in list(self._held.items()):
                 if self._bytes + size <= self.capacity:
                     return True
-                if held.future.done() and not held.users and (key in self._wanted) is wanted:
+                if held.is_idle and (key in self._wanted) is wanted:
                     self._drop(key)
         return self._bytes + size <= self.capacity
 

@@ -6,32 +6,30 @@ import math
 from collections import deque
 from concurrent.futures import wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskimg import store
 from daskimg.errors import OptionError
 from daskimg.read._ahead import Ahead
-from daskimg.read._batch import Batch
-from daskimg.read._pool import Pool
-from daskimg.read._sources import Pooled
-from daskimg.read._writers import Copied, Norm, Normalised, Turned
+from daskimg.read._sources import Memories
+from daskimg.read._staged import steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
 
+    from daskimg.augment import Moment
+    from daskimg.read._batch import Batch
     from daskimg.read._options import Form, ReadOptions
+    from daskimg.read._pool import Pool
     from daskimg.read._samples import Samples
-    from daskimg.read._sources import Arrays, Mapped, Ring, Source
-    from daskimg.read._writers import Writer
-    from daskimg.statistics import Floating
+    from daskimg.read._sources import AnyArrays, Looked, Ring
+    from daskimg.read._staged import Share
+    from daskimg.read._transformed import Field
     from daskimg.store import Sharded
-
-_IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +74,6 @@ class Reader:
     ----------
     ahead
         Batches that may be filled before they are asked for.
-    pool
-        What is held of decoded chunks.
     horizon
         To be told of the batches to come.
 
@@ -88,40 +84,23 @@ class Reader:
     """
 
     def __init__(
-        self, samples: Samples, arrays: Arrays, options: ReadOptions, lines: int, window: int
+        self, samples: Samples, arrays: AnyArrays, options: ReadOptions, lines: int, window: int
     ) -> None:
-        names = [name for name in dict.fromkeys(options.targets) if name != _IMAGE]
-        samples.require(names)
-        sharded = {name: arrays.sharded(name) for name in (_IMAGE, *names)}
-        self._large = {name: each for name, each in sharded.items() if each is not None}
-        self._small = {name: samples.array(name) for name in names if name not in self._large}
-        self._labels, self._status = samples.labels, samples.status
+        self._steps = steps_of(samples, arrays, options)
         self._options, self._lines = options, lines
-        self.pool = Pool(0)
         self._arrays = arrays
-        sources = {name: self._source(each) for name, each in self._large.items()}
-        self._writers = {
-            name: _writer(samples, name, source, options) for name, source in sources.items()
-        }
-        pooled = [source for source in sources.values() if isinstance(source, Pooled)]
+        pooled = self._steps.pooled
         self.ahead, connections = self._divide(pooled, _span(window, options, lines))
         self.horizon = Ahead(pooled, connections)
-        forms = [(name, each.shape, each.dtype) for name, each in self._writers.items()]
-        self._ring_kind = lines, options.allocate, forms
+        self._ring_kind = lines, options.allocate, tuple(self._steps.fields.items())
         self._ring: Ring = deque()
 
-    def _source(self, sharded: Sharded) -> Mapped | Pooled:
-        """Return an array's samples: mapped where they can be, or else through a pool."""
-        check = self._options.check == "first"
-        if sharded.mappable:
-            return self._arrays.mapped(sharded, check=check)
-        if sharded.local or self._options.cache is None:
-            return Pooled(sharded, self.pool, check=check)
-        cache = self._arrays.cache(self._options.cache, self._options.cache_bytes)
-        pool = Pool(cache.room(sharded)) if sharded.codec == "none" else self.pool
-        return Pooled(sharded, pool, check=check, cache=cache)
+    @property
+    def pool(self) -> Pool:
+        """What is held of decoded chunks."""
+        return self._steps.pool
 
-    def _divide(self, pooled: list[Pooled], span: int) -> tuple[int, int]:
+    def _divide(self, pooled: Sequence[Looked], span: int) -> tuple[int, int]:
         """Give the budget to decoded chunks, batches and connections.
 
         Returns
@@ -130,7 +109,7 @@ class Reader:
             As many as are wished, or as there is room for.
         """
         options = self._options
-        batch = sum(self._lines * _bytes_of(writer) for writer in self._writers.values())
+        batch = self._lines * sum(map(_bytes_of, self._steps.fields.values()))
         own = [each.sharded for each in pooled if each.pool is self.pool]
         held, transfer = _pooled_bytes(own, span, options.workers), _transfer_bytes(pooled)
         room = options.budget - held - transfer
@@ -147,33 +126,20 @@ class Reader:
         self.pool.capacity = options.budget - (ahead + 1) * batch - connections * transfer
         return ahead, connections
 
-    def begin(self, slots: NDArray[np.int64], behind: int, threads: ThreadPoolExecutor) -> Pending:
-        """Let threads fill a batch of slots, of which -1 is padding."""
-        given = slots >= 0
-        arrays = self._memory(len(slots))
+    def begin(self, share: Share, moment: Moment, threads: Executor) -> Pending:
+        """Let threads fill a batch."""
+        arrays = self._memory(len(share.slots))
         for array in arrays.values():
-            array[~given] = 0
-        lines = np.argsort(slots, kind="stable")[np.count_nonzero(~given) :]
-        tasks = [
-            threads.submit(self._writers[name].write, slots[part], part, array)
-            for name, array in arrays.items()
-            for part in np.array_split(lines, self._options.workers)
-            if len(part)
-        ]
-        small = {name: _picked(values, slots, given) for name, values in self._small.items()}
-        batch = Batch(
-            image=arrays[_IMAGE],
-            label=_picked(self._labels, slots, given),
-            sample=slots,
-            valid=given & (self._status[slots] == store.OK),
-            targets={name: {**arrays, **small}[name] for name in self._options.targets},
-        )
-        return Pending(batch, tasks, behind)
+            array[share.slots < 0] = 0
+        batch, work = self._steps.begin(share, moment, arrays)
+        parts = np.array_split(share.lines, self._options.workers)
+        tasks = [threads.submit(work, part) for part in parts if len(part)]
+        return Pending(batch, tasks, share.behind)
 
     def release(self) -> None:
         """Keep reused memory for the next epoch; nothing is written into it any more."""
         if self._ring:
-            self._arrays.keep(self._ring_kind, self._ring)
+            self._arrays.keep(self._ring_kind, Memories(self._ring, self.pool.emptied()))
             self._ring = deque()
 
     def _memory(self, lines: int) -> dict[str, NDArray[Any]]:
@@ -181,7 +147,8 @@ class Reader:
         if not self._options.reuse:
             return self._allocated(lines)
         if not self._ring:
-            self._ring = self._arrays.ring(self._ring_kind)
+            self._ring, spare = self._arrays.memories(self._ring_kind)
+            self.pool.take_over(spare)
         if len(self._ring) <= self.ahead:
             self._ring.append(self._allocated(self._lines))
         else:
@@ -189,10 +156,15 @@ class Reader:
         return {name: array[:lines] for name, array in self._ring[-1].items()}
 
     def _allocated(self, lines: int) -> dict[str, NDArray[Any]]:
-        return {
-            name: _allocated(self._options, (lines, *writer.shape), writer.dtype)
-            for name, writer in self._writers.items()
-        }
+        return allocated(self._options, self._steps.fields, lines)
+
+
+def allocated(form: Form, fields: Mapping[str, Field], lines: int) -> dict[str, NDArray[Any]]:
+    """Return memory for a batch of so many lines."""
+    return {
+        name: _allocated(form, (lines, *field.shape), field.dtype)
+        for name, field in fields.items()
+    }
 
 
 def _allocated(form: Form, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -204,36 +176,6 @@ def _allocated(form: Form, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDAr
             f"{dtype}, got shape {array.shape} and dtype {array.dtype}; try numpy.empty"
         )
     return array
-
-
-def _writer(samples: Samples, name: str, source: Source, form: Form) -> Writer:
-    """Return what writes an array: targets as they are stored, images in their form."""
-    stored = source.sharded.dtype
-    if name != _IMAGE:
-        return Copied(source)
-    if form.normalised:
-        return Normalised(source, _norm(samples, form))
-    if form.dtype is not None and stored != form.dtype:
-        raise OptionError(
-            f"dtype is {form.dtype}, and the store's images are {stored}; try dtype=None, as "
-            "stored, or float32"
-        )
-    return Turned(source) if form.layout == "chw" else Copied(source)
-
-
-def _norm(samples: Samples, form: Form) -> Norm:
-    """Return by what images are normalised: by the store's own statistics, if nothing is said."""
-    mean, std = form.mean, form.std
-    if form.mode == "mean-std" and mean is None and std is None:
-        if samples.split is not None:
-            raise OptionError(
-                "a store with splits has several means; give those of the training split: "
-                "mean=train.mean, std=train.std"
-            )
-        mean, std = samples.mean, samples.std
-    centre, spread = (None if each is None else tuple(map(float, each)) for each in (mean, std))
-    floating = cast("Floating", form.dtype)
-    return Norm(form.mode, centre, spread, floating, form.layout)
 
 
 def _pooled_bytes(arrays: Iterable[Sharded], span: int, threads: int) -> int:
@@ -249,7 +191,7 @@ def _pooled_bytes(arrays: Iterable[Sharded], span: int, threads: int) -> int:
     return total
 
 
-def _transfer_bytes(pooled: Iterable[Pooled]) -> int:
+def _transfer_bytes(pooled: Iterable[Looked]) -> int:
     """Return what a shard on its way takes beside its piece: it arrives in parts, to be joined.
 
     The joined one is the piece itself, unless it is compressed or kept in a file.
@@ -276,16 +218,5 @@ def _span(window: int, options: ReadOptions, lines: int) -> int:
     return window * (1 + 2 * -(-on_the_way // window))
 
 
-def _bytes_of(writer: Writer) -> int:
-    return math.prod(writer.shape) * writer.dtype.itemsize
-
-
-def _picked(
-    values: NDArray[Any], slots: NDArray[np.int64], given: NDArray[np.bool_]
-) -> NDArray[Any]:
-    """Return the entries of some slots; of padding, what means none."""
-    found = values[slots]
-    if not given.all():
-        none = {"f": np.nan, "i": -1}.get(values.dtype.kind, 0)
-        found[~given] = none
-    return found
+def _bytes_of(field: Field) -> int:
+    return math.prod(field.shape) * field.dtype.itemsize

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,12 @@ import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError
-from daskimg.read._epoch import Epoch
-from daskimg.read._options import ReadOptions
-from daskimg.read._sources import Arrays
-from daskimg.tiles import join_tiles
+from daskimg.read._joined import JoinedArrays, joined_attributes, joined_table
+from daskimg.read._lazy import Lazy
+from daskimg.read._options import Selection
+from daskimg.read._outlets import Outlets
+from daskimg.read._slots import chosen_slots
+from daskimg.read._stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,52 +22,83 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from daskimg.export import Export, ExportOptions
-    from daskimg.sheets import Sheet
+    from daskimg.read._columns import Column
 
 
-class Samples:
+class Samples(Outlets):
     """A finished store as a sequence of (image, label) pairs in table order.
 
     Every slot is there, also those of pictures that failed: zeros, with ``status`` 2. A slot
-    keeps its number for ever.
+    keeps its number for ever. ``select`` and ``with_columns`` give views: Samples again, over
+    the same pixels. Made by ``open_store`` and ``open_stores``.
 
     Parameters
     ----------
-    url
-        The store: a local path or a URL.
-    split
-        Which split; none if the store has none.
+    stores
+        The stores, one behind another.
+    chosen : (sample,) int64
+        Slots that a view has, rising; all, if none are given.
+    columns
+        Columns that a view has in place of the store's, or besides them.
 
     Attributes
     ----------
     url, split
-        The store, and the split of it.
-    image
-        The Zarr array (sample, height, width, channel): slice it like NumPy.
+        The store, and the split of it; of several stores, their addresses in a row.
     attributes
         What the store says of itself: recipe, columns, classes, versions; samples, failed, mean
-        and std of this split.
+        and std of this split. Of a view, those of the store.
     """
 
-    def __init__(self, url: str, split: str | None = None) -> None:
-        self._committed = store.open_committed(url)
-        self.url = self._committed.folder.url
-        self.split = _split_of(self._committed, split)
-        self.attributes = self._committed.attributes
-        self._group: Any = self._committed.group
-        if self.split is not None:
-            self._group = self._group[self.split]
-            self.attributes = self.attributes | self.attributes["splits"][self.split]
-        self.image: Any = self._group["image"]
-        self._arrays = Arrays(self._committed, self.split)
+    def __init__(
+        self,
+        stores: Sequence[Stored],
+        chosen: NDArray[np.int64] | None = None,
+        columns: Mapping[str, Column] | None = None,
+    ) -> None:
+        self._stores = tuple(stores)
+        self._chosen = chosen
+        self._columns = dict(columns or {})
+        self.url = ", ".join(each.url for each in self._stores)
+        self.split = self._stores[0].split
+        self.attributes = joined_attributes(self._stores)
+        for name, column in self._columns.items():
+            self.attributes = column.described(name, self.attributes)
+        single = len(self._stores) == 1
+        self._arrays: Any = self._stores[0].arrays if single else JoinedArrays(self._stores)
 
-    def __reduce__(self) -> tuple[type[Samples], tuple[str, str | None]]:
-        """Travel as the URL: each process opens its own connection."""
-        return Samples, (self.url, self.split)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the addresses: each process opens its own connections."""
+        places = [(each.url, each.split) for each in self._stores]
+        return _reopened, (places, self._chosen, self._columns)
+
+    @cached_property
+    def image(self) -> Any:
+        """(sample, height, width, channel): a Zarr array, or a view's; slice it like NumPy."""
+        return self._lazy("image")
+
+    @cached_property
+    def slots(self) -> NDArray[np.int64]:
+        """(sample,) int64: the slot of each sample in its store; rising.
+
+        Of several stores, as if each began where the one before ends.
+        """
+        count = sum(map(len, self._stores))
+        return np.arange(count) if self._chosen is None else self._chosen
+
+    def places(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where among these samples some slots are; -1, for padding, stays."""
+        if self._chosen is None:
+            return slots
+        return np.where(slots < 0, slots, np.searchsorted(self._chosen, slots))
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """(sample,) int64: the number of each sample's store, of several."""
+        return np.searchsorted(np.cumsum([len(s) for s in self._stores]), self.slots, "right")
 
     def __len__(self) -> int:
-        return int(self.image.shape[0])
+        return sum(map(len, self._stores)) if self._chosen is None else len(self._chosen)
 
     def __getitem__(self, index: int | np.integer[Any] | slice) -> tuple[NDArray[Any], Any]:
         """Return a slot's (height, width, channel) image and its label; or those of a slice."""
@@ -83,7 +115,10 @@ class Samples:
         shape = " x ".join(str(length) for length in self.image.shape[1:])
         counts = f"{len(self):,} of {shape} {self.image.dtype}"
         place = repr(self.url) + (f", {self.split!r}" if self.split else "")
-        return f"Samples({place}): {counts}, {self.attributes['failed']:,} failed"
+        failed = self.attributes["failed"]
+        if self._chosen is not None:
+            failed = int(np.count_nonzero(self.status != store.OK))
+        return f"Samples({place}): {counts}, {failed:,} failed"
 
     @cached_property
     def labels(self) -> NDArray[Any]:
@@ -118,21 +153,37 @@ class Samples:
     def array(self, name: str) -> NDArray[Any]:
         """Return a whole array of the store, for those that fit in memory: labels, affine, ..."""
         self.require([name])
-        found: Any = self._group[name]
-        return np.asarray(found[...])
+        if name in self._columns:
+            return self._columns[name].numbers
+        return np.asarray(self._lazy(name)[...])
+
+    def _lazy(self, name: str) -> Any:
+        """Return an array of the store, to be sliced like NumPy."""
+        arrays = [each.group[name] for each in self._stores]
+        if len(arrays) == 1 and self._chosen is None:
+            return arrays[0]
+        return Lazy(arrays, self._chosen)
+
+    def sharded(self, name: str) -> Any:
+        """Return an array as it is cut into shards, or ``None`` if it is one of the small ones."""
+        return None if name in self._columns else self._arrays.sharded(name)
+
+    def axes(self, name: str) -> tuple[str, ...]:
+        """Return the names of an array's axes."""
+        return ("sample",) if name in self._columns else self._stores[0].axes(name)
 
     @property
     def targets(self) -> tuple[str, ...]:
         """Names of the arrays that go with the images: keypoint, visible, heatmap, mask ..."""
         known = {"image", "status", "row", "part", "affine", "label", *self.attributes["columns"]}
-        return tuple(sorted(name for name in self._group.array_keys() if name not in known))
+        return tuple(name for name in self._stores[0].names if name not in known)
 
     def target(self, name: str) -> Any:
         """Return the Zarr array of a target, (sample, ...): slice it like NumPy."""
         if name not in self.targets:
             there = ", ".join(self.targets) or "none"
             raise OptionError(f"the store has no target {name!r}; it has {there}")
-        return self._group[name]
+        return self._lazy(name)
 
     def require(self, names: Sequence[str]) -> None:
         """Refuse names that no array of the store has.
@@ -142,7 +193,7 @@ class Samples:
         OptionError
             Naming the arrays there are.
         """
-        there = sorted(self._group.array_keys())
+        there = sorted({*self._stores[0].names, *self._columns})
         for name in names:
             if name not in there:
                 raise OptionError(f"the store has no array {name!r}; it has {', '.join(there)}")
@@ -151,16 +202,111 @@ class Samples:
     def rows(self) -> pd.DataFrame:
         """The manifest with what became of each row: sources, first sample, status, reason.
 
-        With splits, only the rows of this one.
+        With splits, only the rows of this one; of several stores with a column ``store``, their
+        number, and each row's first sample as a slot of all of them. A view has the rows whose
+        samples it has.
         """
-        rows: pd.DataFrame = self._committed.rows().to_pandas()
-        return self._own(rows)
+        rows = joined_table([each.rows() for each in self._stores], self._stores)
+        if self._chosen is None:
+            return rows
+        return rows[rows.index.isin(self.lines)].reset_index(drop=True)
 
     @cached_property
     def failures(self) -> pd.DataFrame:
         """A line for each failed sample: slot, row, key, path, reason and message."""
-        failures: pd.DataFrame = self._committed.failures().to_pandas()
-        return self._own(failures)
+        failures = joined_table([each.failures() for each in self._stores], self._stores)
+        if self._chosen is None:
+            return failures
+        return failures[failures["sample"].isin(self._chosen)].reset_index(drop=True)
+
+    @cached_property
+    def lines(self) -> NDArray[np.int64]:
+        """(sample,) int64: the line of each sample's row in the rows tables of its stores."""
+        begin, found = 0, []
+        for each in self._stores:
+            rows = each.rows()["row"].to_numpy()
+            found.append(begin + np.searchsorted(rows, each.array("row")))
+            begin += len(rows)
+        return np.concatenate(found)[self.slots]
+
+    def cells(self, column: str) -> pd.Series[Any]:
+        """Return each sample's cell of a column of the rows table, as its ``key``.
+
+        Raises
+        ------
+        OptionError
+            If the rows table has no such column.
+        """
+        rows = joined_table([each.rows() for each in self._stores], self._stores)
+        if column not in rows:
+            there = ", ".join(map(str, rows.columns))
+            raise OptionError(f"the rows table has no column {column!r}; it has {there}")
+        return rows[column].iloc[self.lines].reset_index(drop=True)
+
+    def select(
+        self,
+        *,
+        rows: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        keys: Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
+    ) -> Samples:
+        """Return the samples that meet all that is given, in their order: no pixel is copied.
+
+        Parameters
+        ----------
+        rows
+            Rows of the manifest. Those that have no samples here are passed over.
+        mask
+            (sample,) bool.
+        keys
+            Keys of rows, as ``samples.rows["key"]`` has them.
+        classes
+            Names of classes of the first label column, or their codes.
+
+        Raises
+        ------
+        OptionError
+            If there is no such key or class, or nothing is left.
+        """
+        chosen = chosen_slots(
+            self, Selection(failed="keep", rows=rows, mask=mask, keys=keys, classes=classes)
+        )
+        columns = {name: each.at(chosen) for name, each in self._columns.items()}
+        return Samples(self._stores, self.slots[chosen], columns)
+
+    def with_columns(self, table: Any, on: str = "key") -> Samples:
+        """Return the samples with columns of a table as labels; the store is not touched.
+
+        A column called ``label`` takes the place of the first label column. Text becomes
+        classes, their names sorted, or in the order of a categorical; whole numbers become
+        integers, other numbers float32; an empty cell is -1, or NaN.
+
+        Parameters
+        ----------
+        table
+            A dataframe, or what makes one: a line for each key; lines of other keys are
+            passed over.
+        on
+            The column that says which row a line is of; the rows table has it, too.
+
+        Raises
+        ------
+        OptionError
+            If the key of a sample is missing in the table, or is there twice.
+
+        Examples
+        --------
+        >>> folds = samples.with_columns(pd.read_csv("folds.csv"))          # doctest: +SKIP
+        >>> train = folds.select(mask=folds.array("fold") != 3)             # doctest: +SKIP
+        """
+        import pandas as pd
+
+        from daskimg.read._tables import column_codes  # only here: pandas takes its time
+
+        taken = {*self._stores[0].names} - {"label", *self.attributes["columns"]}
+        found = column_codes(pd.DataFrame(table), on, self.cells(on), taken)
+        return Samples(self._stores, self._chosen, self._columns | found)
 
     def join(self, row: int, *, fill: float = 0) -> NDArray[Any]:
         """Return one row's picture, put together again from its tiles.
@@ -183,196 +329,19 @@ class Samples:
             If there is no such row here, it has no samples, some of them failed, or they were
             not only cut out.
         """
-        line = self._line_of(row)
-        first, stop = int(line["first_sample"]), int(line["first_sample"] + line["samples"])
-        failed = np.flatnonzero(np.asarray(self._group["status"][first:stop]) != store.OK)
-        if len(failed):
+        if len(self._stores) > 1:
             raise OptionError(
-                f"row {row}: {len(failed):,} of its {stop - first:,} tiles failed, part "
-                f"{failed[0]} first; samples.failures tells why, and join_tiles joins the others"
+                "a row is of one store, and these are several; open one by open_store(url)"
             )
-        return join_tiles(
-            np.asarray(self.image[first:stop]),
-            np.asarray(self._group["affine"][first:stop]),
-            height=int(line["source_height"]),
-            width=int(line["source_width"]),
-            fill=fill,
-        )
-
-    def _line_of(self, row: int) -> pd.Series[Any]:
-        """Return a row's line of the rows table, or refuse one that has no samples here."""
-        rows = store.read_plan(self._committed.folder).rows
-        if not 0 <= row < rows:
-            raise OptionError(
-                f"the table has {rows:,} rows, and no row {row}; try 0 to {rows - 1}"
-            )
-        line = self._committed.rows_at(np.array([row])).iloc[0]
-        if self.split is not None and line["split"] != self.split:
-            raise OptionError(
-                f"row {row} is of the split {line['split']}, and this is {self.split}; "
-                f"say open_store(url, {line['split']!r})"
-            )
-        if not line["samples"]:
-            raise OptionError(
-                f"row {row} gave no sample: a step left it out, or it is smaller than a tile; "
-                "samples.rows tells how many each row has"
-            )
-        if line["status"] != store.OK:
-            raise OptionError(
-                f"row {row} failed ({line['reason']}): there is nothing to join; "
-                "samples.failures tells why"
-            )
-        return line
-
-    def _own(self, lines: pd.DataFrame) -> pd.DataFrame:
-        if self.split is None:
-            return lines
-        return lines[lines["split"] == self.split].reset_index(drop=True)
-
-    def batches(
-        self,
-        batch_size: int,
-        options: ReadOptions | None = None,
-        *,
-        state: Mapping[str, Any] | None = None,
-        **settings: Any,
-    ) -> Epoch:
-        """Return the batches of one epoch: an iterator that can be left and taken up.
-
-        In table order and without the samples that failed, unless told otherwise.
-
-        Parameters
-        ----------
-        batch_size
-            Samples a batch, of all ranks together: a multiple of their number. So the batches
-            are the same for any number of ranks, each of which reads its equal part.
-        options
-            How to read.
-        state
-            Of ``Epoch.state_dict``: go on there, by its seed and epoch.
-        **settings
-            Fields of ``ReadOptions``; those of ``options`` give way to them.
-
-        Raises
-        ------
-        OptionError
-            If a setting is out of range, or does not fit the store.
-        StoreError
-            When it is met: if a shard is missing or a chunk is damaged.
-
-        Examples
-        --------
-        >>> samples = open_store("out.zarr")                                # doctest: +SKIP
-        >>> for batch in samples.batches(256, shuffle=True, seed=1, epoch=3, dtype="float32"):
-        ...     step(batch.image, batch.label)                              # doctest: +SKIP
-        """
-        known = [each.name for each in fields(ReadOptions)]
-        for name in settings:
-            if name not in known:
-                raise OptionError(f"there is no option {name!r}; there are {', '.join(known)}")
-        epoch = Epoch(
-            self, self._arrays, batch_size, replace(options or ReadOptions(), **settings)
-        )
-        if state is not None:
-            epoch.load_state_dict(state)
-        return epoch
-
-    def show(self, samples: int | Sequence[int] = 24) -> Sheet:
-        """Return pictures of some samples, which a notebook draws and ``save`` writes as PNG.
-
-        Masks and joints are drawn over them, heatmaps beside them; what failed is grey.
-
-        Parameters
-        ----------
-        samples
-            How many, spread over all; or which.
-
-        Examples
-        --------
-        >>> samples.show(12).save("samples.png")                            # doctest: +SKIP
-        """
-        from daskimg.read._display import sheet_of  # here: drawing needs Pillow, reading does not
-
-        return sheet_of(self, samples)
-
-    def _repr_html_(self) -> str:
-        from daskimg.read._display import page_of
-
-        return page_of(self)
-
-    def export(self, url: str, options: ExportOptions | None = None, **settings: Any) -> Export:
-        """Write the samples as files of another format; see ``daskimg.export_samples``.
-
-        Examples
-        --------
-        >>> samples.export("tars", format="webdataset", encoding="jpeg")    # doctest: +SKIP
-        """
-        from daskimg.export import export_samples  # here: encoding needs Pillow, reading does not
-
-        return export_samples(self, url, options, **settings)
-
-    def to_dask(self) -> Any:
-        """Return the images as a Dask array, a block a shard; needs Dask."""
-        import dask.array
-
-        block = self.image.shards or self.image.chunks
-        name = f"daskimg-{self.url}-{self.split or ''}"
-        return dask.array.from_array(self.image, chunks=block, name=name)
-
-    def to_xarray(self) -> Any:
-        """Return the store as an ``xarray.Dataset``, opened lazily; needs xarray."""
-        try:
-            import xarray
-        except ImportError:
-            raise OptionError("to_xarray needs xarray: pip install 'daskimg[xarray]'") from None
-        return xarray.open_zarr(self._committed.group.store, group=self.split)
+        return self._stores[0].joined(row, fill)
 
 
 _BATCH = 256
 
 
-def _split_of(committed: store.Committed, split: str | None) -> str | None:
-    """Return the split to be read, or refuse with the names there are."""
-    names = committed.splits
-    if split is None and not names:
-        return None
-    if split is None:
-        raise OptionError(
-            f"{committed.folder.url} has the splits {', '.join(names)}; "
-            f"say which: open_store(url, {names[0]!r})"
-        )
-    if split not in names:
-        there = f"the splits {', '.join(names)}" if names else "no splits"
-        raise OptionError(f"{committed.folder.url} has {there}, and not {split!r}")
-    return split
-
-
-def splits_of(url: str) -> tuple[str, ...]:
-    """Return the names of a store's splits; none, if its arrays are in its root.
-
-    Raises
-    ------
-    StoreError
-        If there is no finished store.
-    """
-    return store.open_committed(str(url)).splits
-
-
-def open_store(url: str, split: str | None = None) -> Samples:
-    """Open a finished store for reading.
-
-    Parameters
-    ----------
-    url
-        A local path or a URL.
-    split
-        Which split, of a store that has splits.
-
-    Raises
-    ------
-    StoreError
-        If there is none, it is not finished, or it is not daskimg's.
-    OptionError
-        If there is no such split, or the store has splits and none is named.
-    """
-    return Samples(str(url), split)
+def _reopened(
+    places: Sequence[tuple[str, str | None]],
+    chosen: NDArray[np.int64] | None,
+    columns: Mapping[str, Column],
+) -> Samples:
+    return Samples([Stored(*place) for place in places], chosen, columns)

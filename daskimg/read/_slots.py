@@ -1,4 +1,4 @@
-"""Which slots are read."""
+"""Which samples are read, and how often each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from daskimg.read._options import Selection
+    from daskimg.read._options import OrderOptions, Selection
     from daskimg.read._samples import Samples
 
 
 def chosen_slots(samples: Samples, selection: Selection) -> NDArray[np.int64]:
-    """Return the slots that a selection leaves, rising.
+    """Return the places among the samples that a selection leaves, rising.
 
     Raises
     ------
@@ -33,10 +33,14 @@ def chosen_slots(samples: Samples, selection: Selection) -> NDArray[np.int64]:
         wanted &= _masked(selection.mask, len(samples))
     if selection.rows is not None:
         wanted &= np.isin(samples.array("row"), np.asarray(selection.rows))
+    if selection.keys is not None:
+        wanted &= _of_keys(samples, selection.keys)
     if selection.classes is not None:
         wanted &= _of_classes(samples, selection.classes)
     if len(wanted) and not wanted.any():
-        raise OptionError("rows, mask and classes leave no sample to read; leave one of them out")
+        raise OptionError(
+            "rows, mask, keys and classes leave no sample to read; leave one of them out"
+        )
     if selection.failed == "drop":
         wanted &= samples.status == store.OK
     slots = np.flatnonzero(wanted)
@@ -53,6 +57,18 @@ def _masked(mask: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
             "try samples.labels == 0"
         )
     return mask
+
+
+def _of_keys(samples: Samples, keys: Sequence[str]) -> NDArray[np.bool_]:
+    there = samples.cells("key")
+    known = set(there)
+    missing = [key for key in keys if key not in known]
+    if missing:
+        raise OptionError(
+            f"no sample has the key {missing[0]!r}, nor {len(missing) - 1:,} others of keys; "
+            "samples.rows['key'] has those there are"
+        )
+    return np.asarray(there.isin(keys))
 
 
 def _of_classes(samples: Samples, classes: Sequence[str | int]) -> NDArray[np.bool_]:
@@ -81,3 +97,47 @@ def _refuse_failed(samples: Samples, slots: NDArray[np.int64]) -> None:
             f"{samples.url}: {len(failed):,} of the samples to read failed, the first is sample "
             f"{failed[0]}; samples.failures tells why; failed='drop' leaves them out"
         )
+
+
+def sample_weights(
+    samples: Samples, places: NDArray[np.int64], options: OrderOptions
+) -> NDArray[np.float64]:
+    """Return how often the samples at some places are to be drawn, in any unit.
+
+    Raises
+    ------
+    OptionError
+        If the weights do not fit the samples, the column has no values to be balanced, or
+        nothing would be drawn.
+    """
+    weights = np.ones(len(samples)) if options.weights is None else options.weights
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (len(samples),):
+        raise OptionError(
+            f"weights must be {len(samples):,} numbers, one a sample, got {weights.shape}; "
+            "leave them out, or try balance='label'"
+        )
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise OptionError("weights must be finite numbers of at least 0; try 0 for what is bad")
+    found = weights[places]
+    if options.balance is not None:
+        found = _balanced(samples, places, options.balance, found)
+    if not found.sum() > 0:
+        raise OptionError("the weights leave nothing to draw; give one sample more than 0")
+    return found
+
+
+def _balanced(
+    samples: Samples, places: NDArray[np.int64], name: str, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return weights whose sum is 1 for each value of a column, and 0 where it has none."""
+    values = samples.array(name)[places]
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise OptionError(
+            f"balance needs one class or whole number a sample, and {name!r} is "
+            f"{values.shape[1:] or 'one'} of {values.dtype}; give weights instead"
+        )
+    kinds, codes = np.unique(values, return_inverse=True)
+    sums = np.bincount(codes, weights, len(kinds))
+    sums[(kinds < 0) | (sums == 0)] = np.inf
+    return weights / sums[codes]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from functools import partial
-from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -15,17 +14,22 @@ from daskimg.read._pool import Piece, Pool, Wish
 from daskimg.store import open_sharded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
 
     from daskimg.read._cache import Cache
+    from daskimg.read._joined import JoinedSharded
+    from daskimg.read._options import Effort
     from daskimg.store import Committed, Sharded
 
     Memory = NDArray[np.uint8]
     Ring = deque[dict[str, NDArray[Any]]]
     """Arrays of several batches, by name, the longest used first."""
+
+
+_TOGETHER = 64  # pieces of a pool that a thread holds at once
 
 
 class Run(NamedTuple):
@@ -43,13 +47,72 @@ class Run(NamedTuple):
     lines: NDArray[np.int64]
 
 
+class Looked(Protocol):
+    """An array that is read through a pool: what is asked of it ahead."""
+
+    @property
+    def sharded(self) -> Sharded:
+        """The array."""
+
+    @property
+    def pool(self) -> Pool:
+        """Where its pieces are held."""
+
+    @property
+    def is_as_read(self) -> bool:
+        """Whether a piece is what was read, and no other memory."""
+
+    def wishes(self, slots: NDArray[np.int64]) -> list[Wish]:
+        """Return the pieces that some slots need."""
+
+
+class AnyArrays(Protocol):
+    """The sharded arrays of a store, or of several as one."""
+
+    def sharded(self, name: str) -> Any:
+        """Return an array, or ``None`` if it is one of the small ones."""
+
+    def memories(self, kind: object) -> Memories:
+        """Return memory of an epoch that is over, if it is of this kind; or else none."""
+
+    def keep(self, kind: object, memories: Memories) -> None:
+        """Keep memory for the next epoch."""
+
+    def source(self, sharded: Any, pool: Pool, effort: Effort) -> Source:
+        """Return an array's samples."""
+
+
 class Source(Protocol):
     """Samples of one array; every method is safe in threads."""
 
-    sharded: Sharded
+    @property
+    def sharded(self) -> Sharded | JoinedSharded:
+        """The array, or several as one."""
+
+    @property
+    def pooled(self) -> Sequence[Looked]:
+        """What is read through a pool, and may be read ahead."""
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie; the slots rise."""
+
+
+class Maps:
+    """The files of a local array, each mapped once: new maps cost as much as decoding."""
+
+    def __init__(self, sharded: Sharded) -> None:
+        self.sharded = sharded
+        self._shards: dict[int, tuple[Memory, NDArray[np.int64]]] = {}
+        self._lock = Lock()
+
+    def get(self, shard: int) -> tuple[Memory, NDArray[np.int64]]:
+        """Return a shard's content, and (chunk, 2) where each chunk begins and its bytes."""
+        if shard not in self._shards:
+            with self._lock:  # addresses are of one map: another, let go, would take them along
+                if shard not in self._shards:
+                    memory = self.sharded.content(shard)
+                    self._shards[shard] = memory, self.sharded.index(shard, memory)
+        return self._shards[shard]
 
 
 class Mapped:
@@ -57,19 +120,23 @@ class Mapped:
 
     Parameters
     ----------
-    sharded
-        The array.
+    maps
+        Of the array.
     check
         Whether a chunk is compared with its crc32c before its first sample is handed out.
     """
 
-    def __init__(self, sharded: Sharded, *, check: bool) -> None:
-        self.sharded = sharded
+    def __init__(self, maps: Maps, *, check: bool) -> None:
+        self.sharded = maps.sharded
+        self._maps = maps
         self._check = check
-        self._shards: dict[int, tuple[Memory, NDArray[np.int64]]] = {}
-        self._addresses = np.zeros(sharded.chunks, np.int64)
-        self._seen = np.zeros(sharded.chunks, bool)
-        self._lock = Lock()
+        self._addresses = np.zeros(self.sharded.chunks, np.int64)
+        self._seen = np.zeros(self.sharded.chunks, bool)
+
+    @property
+    def pooled(self) -> tuple[()]:
+        """Nothing is read ahead: the system does."""
+        return ()
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
         """Yield where the samples of some slots lie, all at once; the slots rise."""
@@ -85,20 +152,14 @@ class Mapped:
         each = self.sharded.shard // self.sharded.chunk
         for chunk in np.unique(chunks).tolist():
             shard, number = divmod(chunk, each)
-            if shard not in self._shards:
-                self._map(shard)
-            memory, pairs = self._shards[shard]
-            start, length = pairs[number].tolist()
+            memory, pairs = self._maps.get(shard)
+            if not self._addresses[chunk]:
+                first = shard * each
+                self._addresses[first : first + len(pairs)] = memory.ctypes.data + pairs[:, 0]
             if self._check:
+                start, length = pairs[number].tolist()
                 self.sharded.check(chunk, memory[start : start + length])
-            self._addresses[chunk] = memory.ctypes.data + start
             self._seen[chunk] = True  # last: from now on other threads rely on the address
-
-    def _map(self, shard: int) -> None:
-        with self._lock:  # addresses are of one map: another, let go, would take them along
-            if shard not in self._shards:
-                memory = self.sharded.content(shard)
-                self._shards[shard] = memory, self.sharded.index(shard, memory)
 
 
 class Pooled:
@@ -112,32 +173,53 @@ class Pooled:
         Of decoded memory, shared by the arrays of a reader; or of mapped files of the cache.
     check
         Whether chunks are compared with their crc32c as they are read.
-    cache
-        Where shards of a bucket are kept on this machine.
+    kept
+        Where shards lie on this machine: the maps of a local array, or the cache; if nowhere,
+        they are read when they are needed.
     """
 
     def __init__(
-        self, sharded: Sharded, pool: Pool, *, check: bool, cache: Cache | None = None
+        self, sharded: Sharded, pool: Pool, *, check: bool, kept: Maps | Cache | None = None
     ) -> None:
         self.sharded = sharded
         self.pool = pool
         self._check = check
-        self._cache = cache
+        self._kept = kept
         self._unit = sharded.unit
         self._unit_bytes = self._unit * sharded.sample_bytes
+        self._name = f"{sharded.folder.url}/{sharded.name}"  # several stores may share a pool
+
+    @property
+    def pooled(self) -> tuple[Looked]:
+        """Itself."""
+        return (self,)
 
     def runs(self, slots: NDArray[np.int64], lines: NDArray[np.int64]) -> Iterator[Run]:
-        """Yield where the samples of some slots lie, piece by piece; the slots rise."""
-        sharded = self.sharded
-        for unit, part in _groups(slots // self._unit):
-            with self.pool.lease(self._wish(unit)) as piece:
-                chunks, places = np.divmod(slots[part] - unit * self._unit, sharded.chunk)
-                yield Run(piece.addresses[chunks] + places * sharded.sample_bytes, lines[part])
+        """Yield where the samples of some slots lie, several pieces at once; the slots rise."""
+        units = np.unique(slots // self._unit)
+        # One by one costs as much as copying; all at once may be more than the pool holds.
+        step = max(1, min(_TOGETHER, self.pool.capacity // (16 * self._unit_bytes)))
+        edges = np.searchsorted(slots, units[::step] * self._unit).tolist()
+        for number, part in enumerate(map(slice, edges, [*edges[1:], len(slots)])):
+            some = units[number * step : (number + 1) * step]
+            with self.pool.lease([self._wish(unit) for unit in some.tolist()]) as pieces:
+                yield Run(self._addresses(slots[part], some, pieces), lines[part])
+
+    def _addresses(
+        self, slots: NDArray[np.int64], units: NDArray[np.int64], pieces: list[Piece]
+    ) -> NDArray[np.int64]:
+        """Return where samples lie in the pieces of some units."""
+        counts = [len(piece.addresses) for piece in pieces]
+        starts = np.cumsum([0, *counts[:-1]])[np.searchsorted(units, slots // self._unit)]
+        chunks, places = np.divmod(slots % self._unit, self.sharded.chunk)
+        addresses = np.concatenate([piece.addresses for piece in pieces])
+        found: NDArray[np.int64] = addresses[starts + chunks] + places * self.sharded.sample_bytes
+        return found
 
     @property
     def is_as_read(self) -> bool:
         """Whether a piece is what was read, and no other memory."""
-        return self.sharded.codec == "none" and self._cache is None
+        return self.sharded.codec == "none" and self._kept is None
 
     def wishes(self, slots: NDArray[np.int64]) -> list[Wish]:
         """Return the pieces that some slots need."""
@@ -145,27 +227,30 @@ class Pooled:
 
     def _wish(self, unit: int) -> Wish:
         load = partial(self._load, unit)
-        return Wish((self.sharded.name, unit), self._unit_bytes, load)
+        return Wish((self._name, unit), self._unit_bytes, load)
 
     def _load(self, unit: int) -> Piece:
         """Return a piece, read and decoded."""
         sharded = self.sharded
         shard = unit * self._unit // sharded.shard
         first = unit * self._unit // sharded.chunk
-        if self._cache is None:
-            return self._piece(shard, first, sharded.content(shard), check=self._check)
-        return self._cache.get(
-            sharded.stamps[shard],
-            partial(sharded.content, shard),
-            # What lies in a cache is checked whatever is wished: others may have written there.
-            lambda content, sound: self._piece(shard, first, content, check=not sound),
-        )
+        if isinstance(self._kept, Maps):
+            return self._piece(first, *self._kept.get(shard), check=self._check)
 
-    def _piece(self, shard: int, first: int, content: Memory, *, check: bool) -> Piece:
+        def use(content: Memory, sound: bool) -> Piece:
+            return self._piece(first, content, sharded.index(shard, content), check=not sound)
+
+        if self._kept is None:
+            return use(sharded.content(shard), not self._check)
+        # What lies in a cache is checked whatever is wished: others may have written there.
+        return self._kept.get(sharded.stamps[shard], partial(sharded.content, shard), use)
+
+    def _piece(
+        self, first: int, content: Memory, pairs: NDArray[np.int64], *, check: bool
+    ) -> Piece:
         """Return the chunks from ``first`` on, as many as are in a unit, of a shard's bytes."""
         sharded = self.sharded
-        pairs = sharded.index(shard, content)
-        start = first - shard * (sharded.shard // sharded.chunk)
+        start = first % (sharded.shard // sharded.chunk)
         pairs = pairs[start : start + self._unit // sharded.chunk]
         parts = [content[begin : begin + length] for begin, length in pairs.tolist()]
         if sharded.codec == "none":
@@ -184,15 +269,29 @@ class Pooled:
         return Piece(memory, memory.ctypes.data + np.arange(len(parts)) * size, reusable=True)
 
 
-def _groups(numbers: NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
-    """Yield each number of a rising array, and where it stands."""
-    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-    for start, stop in pairwise(edges):
-        if stop > start:
-            yield int(numbers[start]), slice(start, stop)
+class Memories(NamedTuple):
+    """What an epoch leaves to the next: its ring of batches, and what it decoded into."""
+
+    ring: Ring
+    pool: list[Memory]
 
 
-class Arrays:
+class Keeper:
+    """Keeps memory from one epoch to the next: new pages cost more than filling them."""
+
+    _left: tuple[object, Memories] | None = None
+
+    def memories(self, kind: object) -> Memories:
+        """Return memory of an epoch that is over, if it is of this kind; or else none."""
+        left, self._left = self._left, None
+        return left[1] if left is not None and left[0] == kind else Memories(deque(), [])
+
+    def keep(self, kind: object, memories: Memories) -> None:
+        """Keep memory for the next epoch."""
+        self._left = kind, memories
+
+
+class Arrays(Keeper):
     """The sharded arrays of a store or a split: opened once, mapped once, for all epochs.
 
     Parameters
@@ -207,9 +306,9 @@ class Arrays:
         self._committed = committed
         self._prefix = f"{split}/" if split else ""
         self._sharded: dict[str, Sharded | None] = {}
+        self._maps: dict[str, Maps] = {}
         self._mapped: dict[tuple[str, bool], Mapped] = {}
         self._caches: dict[tuple[str, int], Cache] = {}
-        self._kept: tuple[object, Ring] | None = None
 
     def sharded(self, name: str) -> Sharded | None:
         """Return an array of the split, or ``None`` if it is one of the small ones."""
@@ -226,15 +325,20 @@ class Arrays:
             self._caches[key] = Cache(*key)
         return self._caches[key]
 
-    def ring(self, kind: object) -> Ring:
-        """Return memory of an epoch that is over, if it is of this kind; or else none."""
-        kept, self._kept = self._kept, None
-        return kept[1] if kept is not None and kept[0] == kind else deque()
+    def maps(self, sharded: Sharded) -> Maps:
+        """Return the files of a local array."""
+        return self._maps.setdefault(sharded.name, Maps(sharded))
 
-    def keep(self, kind: object, ring: Ring) -> None:
-        """Keep memory for the next epoch: new pages cost more than filling them."""
-        self._kept = kind, ring
-
-    def mapped(self, sharded: Sharded, *, check: bool) -> Mapped:
-        """Return the samples of an array that can be mapped."""
-        return self._mapped.setdefault((sharded.name, check), Mapped(sharded, check=check))
+    def source(self, sharded: Sharded, pool: Pool, effort: Effort) -> Mapped | Pooled:
+        """Return an array's samples: mapped where they can be, or else through a pool."""
+        check = effort.check == "first"
+        if sharded.mappable:
+            key = sharded.name, check
+            return self._mapped.setdefault(key, Mapped(self.maps(sharded), check=check))
+        if sharded.local:
+            return Pooled(sharded, pool, check=check, kept=self.maps(sharded))
+        if effort.cache is None:
+            return Pooled(sharded, pool, check=check)
+        cache = self.cache(effort.cache, effort.cache_bytes)
+        own = Pool(cache.room(sharded)) if sharded.codec == "none" else pool
+        return Pooled(sharded, own, check=check, kept=cache)

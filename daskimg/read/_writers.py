@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskimg.compiling import Rent
+from daskimg.read._cut import Cut
 from daskimg.statistics import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
     from numpy.typing import NDArray
 
+    from daskimg.augment import Moves
     from daskimg.read._sources import Run, Source
     from daskimg.statistics import Floating, Layout, Mode
 
@@ -29,17 +34,25 @@ _STREAMED = Rent(25_000_000_000)
 _LARGE = 8 << 20  # bytes of a batch that no cache keeps until it is used: written past them
 
 
-class Writer(Protocol):
+class Writer(ABC):
     """Writes samples of one array. ``shape`` is a sample's, as it is handed over."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    _source: Source
 
+    @abstractmethod
     def write(self, slots: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Write the samples of some slots, which rise, into their lines of ``out``."""
 
+    def changed(self, moves: Moves, *, mixed: bool) -> Self:
+        """Return a writer of what moves make of the samples: see ``Cut``."""
+        found = copy.copy(self)
+        found._source = Cut(self._source, moves, mixed=mixed)
+        return found
 
-class Copied:
+
+class Copied(Writer):
     """As stored, byte by byte."""
 
     def __init__(self, source: Source) -> None:
@@ -49,6 +62,9 @@ class Copied:
 
     def write(self, slots: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Write the samples of some slots, which rise, into their lines of ``out``."""
+        if isinstance(self._source, Cut):
+            self._source.into(slots, lines, out)
+            return
         size = self._source.sharded.sample_bytes
         compiled = out.nbytes >= _LARGE and _STREAMED.worth(len(slots) * size)
         for run in self._source.runs(slots, lines):
@@ -60,7 +76,7 @@ class Copied:
                     ctypes.memmove(start + line * size, address, size)  # without the GIL
 
 
-class Turned:
+class Turned(Writer):
     """As stored, channels first."""
 
     def __init__(self, source: Source) -> None:
@@ -105,7 +121,7 @@ class Norm:
         return 1 / (std * 255), -mean / std
 
 
-class Normalised:
+class Normalised(Writer):
     """As floating-point numbers: what ``normalize`` gives, to the bit.
 
     Raises

@@ -48,10 +48,10 @@ class Committed:
     group: zarr.Group
     attributes: dict[str, Any]
 
-    def rows(self) -> pa.Table:
-        """Return the rows table: a line a manifest row, in order."""
+    def rows(self, columns: list[str] | None = None) -> pa.Table:
+        """Return the rows table, or some columns of it: a line a manifest row, in order."""
         names = [name for name in self.commit.objects if name.startswith(f"{ROWS}/")]
-        return pa.concat_tables([self._table(name) for name in sorted(names)])
+        return pa.concat_tables([self._table(name, columns) for name in sorted(names)])
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -86,6 +86,10 @@ class Sharded:
         A file gives any chunk at once; a request costs so much that a whole shard is better.
         """
         return self.chunk if self.local else self.shard
+
+    def at_size(self, height: int, width: int) -> Sharded:
+        """Return the array as it would be, were its pictures of another size."""
+        return replace(self, shape=(self.shape[0], height, width, *self.shape[3:]))
 
     def content(self, shard: int) -> NDArray[np.uint8]:
         """Return the read-only bytes of a shard: mapped if it is a local file, or else read.

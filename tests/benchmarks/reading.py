@@ -1,179 +1,291 @@
-"""Reading 224x224x3 pictures in a true shuffle, beside numpy.memmap read as well as it can be.
+"""Reading 224x224x3 pictures in a shuffle, beside others that do it as well as can be.
 
-Both sides copy with the same threads into reused buffers, in turn within one run: on a shared
-machine the ratios tell more than the rates. Run it with
+Both sides with the same threads, in turn within one run: on a shared machine the ratios tell
+more than the rates. Run it with
 
-    python tests/benchmarks/reading.py [--samples N] [--side N] [--threads N] [--rounds N]
+    python tests/benchmarks/reading.py [--samples N] [--threads N] [--rounds N] [--write]
+
+and, for FFCV, ``--ffcv PYTHON``: an interpreter that has it.
 """
 
 import argparse
-import platform
+import contextlib
+import os
 import statistics
 import sys
 import tempfile
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import rivals
+from PIL import Image
+from throughput import machine, write_table
 
 import daskimg
-from daskimg import kernels
+from daskimg.compiling import Rent
+from daskimg.read import _writers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import gcs_server
 import shelves
 
-BATCH, EPOCHS, AHEAD = 256, 3, 2
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIDE, EPOCHS = 224, 3
+LATENCY, CONNECTIONS = 0.05, 16
+PATIENCE = 8  # seconds, after which three rounds must do
+FORM = {"dtype": "float32", "layout": "chw", "mean": rivals.MEAN, "std": rivals.STD}
+PICTURES = Path(__file__).resolve().parents[2] / "notebooks" / "pictures"
 
 
-def say(text):
-    """Print a line."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+def crops(count):
+    """Return (count, 224, 224, 3) uint8: crops of the shipped photographs, all different."""
+    side = SIDE + 96
+    opened = [Image.open(path) for path in sorted(PICTURES.rglob("*.jpg"))]
+    whole = [np.asarray(each.convert("RGB").resize((side, side))) for each in opened]
+    chance, found = np.random.default_rng(0), np.empty((count, SIDE, SIDE, 3), np.uint8)
+    for i, (top, left) in enumerate(chance.integers(0, 97, (count, 2)).tolist()):
+        found[i] = whole[i % len(whole)][top : top + SIDE, left : left + SIDE]
+    return found
 
 
-def write_both(folder, samples, side):
-    """Write the same pictures as a plain file and as a store; return the open file."""
-    path = folder / "plain.raw"
-    pictures = np.memmap(path, np.uint8, "w+", shape=(samples, side, side, 3))
-    chance = np.random.default_rng(0)
-    for i in range(0, samples, 100):
-        size = pictures[i : i + 100].shape
-        pictures[i : i + 100] = chance.integers(0, 256, size, np.uint8)
-    pictures.flush()
-    layout = daskimg.plan._layout.choose_layout(samples, side * side * 3, daskimg.StoreOptions())
-    shelves.write_store(folder / "store", pictures, shard=layout.shard, chunk=layout.chunk)
-    return np.memmap(path, np.uint8, "r", shape=(samples, side, side, 3))
+def write_store(url, pictures, codec="none"):
+    """Write pictures as a store of the default layout; return its chunk's samples."""
+    options = daskimg.StoreOptions(codec=codec)
+    layout = daskimg.plan._layout.choose_layout(len(pictures), pictures[0].nbytes, options)
+    shelves.write_store(url, pictures, shard=layout.shard, chunk=layout.chunk, codec=codec)
+    return layout.chunk
 
 
-def copier(pictures):
-    """Return a function that copies pictures of the plain file, and memory for them."""
-
-    def copy(slots, out):
-        for line, slot in enumerate(slots.tolist()):
-            out[line] = pictures[slot]
-
-    return copy, ring_of(pictures.shape[1:], np.uint8)
-
-
-def normaliser(pictures):
-    """Return a function that copies and normalises pictures, and memory for them."""
-    flat, size = np.asarray(pictures).reshape(-1), pictures[0].size
-    scale = 1 / (255 * np.array(STD))
-    shift = -np.array(MEAN) / np.array(STD)
-
-    def copy(slots, out):
-        # daskimg's own kernel: a plainer one in float32 is slower, and would flatter the store.
-        lines, starts = np.arange(len(slots)), slots * size
-        kernels.gather_scaled(flat, starts, lines, scale, shift, out.reshape(len(out), -1), True)
-
-    return copy, ring_of((3, *pictures.shape[1:3]), np.float32)
-
-
-def ring_of(shape, dtype):
-    """Return memory for the batch in hand and those ahead."""
-    return deque(np.empty((BATCH, *shape), dtype) for _ in range(AHEAD + 1))
-
-
-def read_plain(copy, ring, count, threads):
-    """Read shuffled epochs of the plain file: batches ahead, reused buffers, halves by threads."""
-    with ThreadPoolExecutor(threads) as pool:
-        for epoch in range(EPOCHS):
-            order = np.random.default_rng(epoch).permutation(count)
-            waiting = deque()
-            for start in range(0, count, BATCH):
-                slots = order[start : start + BATCH]
-                ring.rotate(-1)
-                parts = zip(
-                    np.array_split(slots, threads),
-                    np.array_split(ring[-1][: len(slots)], threads),
-                    strict=True,
-                )
-                waiting.append([pool.submit(copy, *part) for part in parts])
-                if len(waiting) > AHEAD:
-                    [task.result() for task in waiting.popleft()]
-            for tasks in waiting:
-                [task.result() for task in tasks]
-
-
-def read_store(samples, threads, **form):
-    """Read shuffled epochs of the store."""
-    for epoch in range(EPOCHS):
-        settings = {"threads": threads, "prefetch": AHEAD, "reuse": True}
-        for _ in samples.batches(BATCH, shuffle=True, epoch=epoch, **settings, **form):
+def read_store(samples, epochs, threads, shuffle=True, **settings):
+    """Read shuffled epochs of a store."""
+    settings |= {"threads": threads, "prefetch": rivals.AHEAD, "reuse": True}
+    for epoch in range(epochs):
+        for _ in samples.batches(rivals.BATCH, shuffle=shuffle, epoch=epoch, **settings):
             pass
 
 
 def timed(call, count):
     """Return samples a second."""
-    start = time.perf_counter()
+    began = time.perf_counter()
     call()
-    return count * EPOCHS / (time.perf_counter() - start)
+    return count / (time.perf_counter() - began)
 
 
-def compare(name, plain, ours, count, rounds):
-    """Time both in turn, and print the median of the ratios of neighbours."""
-    plain(), ours()  # the page cache, the kernels, the checks
-    pairs = []
+def in_turn(rival, ours, count, rounds, before=lambda: None):
+    """Return the medians of both rates, and of the ratios of neighbours."""
+    pairs, began = [], time.perf_counter()
     for number in range(rounds):
-        turn = (plain, ours) if number % 2 == 0 else (ours, plain)
-        rates = {call: timed(call, count) for call in turn}
-        pairs.append((rates[plain], rates[ours]))
-    ratios = [b / a for a, b in pairs]
-    best = [max(each) for each in zip(*pairs, strict=True)]
-    say(
-        f"{name:24} memmap {best[0]:9,.0f}/s  store {best[1]:9,.0f}/s  "
-        f"ratio median {statistics.median(ratios):.2f}, "
-        f"{min(ratios):.2f} to {max(ratios):.2f}, of the best {best[1] / best[0]:.2f}"
-    )
-    return statistics.median(ratios)
+        if number >= 3 and time.perf_counter() - began > PATIENCE:
+            break
+        found = {}
+        for call in (rival, ours) if number % 2 == 0 else (ours, rival):
+            before()
+            found[call] = timed(call, count)
+        pairs.append((found[rival], found[ours]))
+    rates = [statistics.median(each) for each in zip(*pairs, strict=True)]
+    return [*rates, statistics.median(b / a for a, b in pairs)]
 
 
-def cold_checks(url, rounds, count, threads):
-    """Print what checking every chunk once adds to three epochs."""
-    found = {}
-    for _ in range(rounds):
-        for check in ("never", "first"):
-            samples = daskimg.open_store(url)
-            rate = timed(lambda s=samples, c=check: read_store(s, threads, check=c), count)
-            found.setdefault(check, []).append(rate)
-    ratio = statistics.median(b / a for a, b in zip(found["never"], found["first"], strict=True))
-    say(f"{'freshly opened, checks':24} three epochs with checks at {ratio:.2f} of those without")
+@contextlib.contextmanager
+def compiled():
+    """Have uint8 copied by the kernel at once, as after some tens of gigabytes."""
+    before, _writers._STREAMED = _writers._STREAMED, Rent(0)
+    try:
+        yield
+    finally:
+        _writers._STREAMED = before
+
+
+def warm(folder, shape, given):
+    """Yield rows: true shuffles, all in the page cache, all chunks checked before."""
+    samples, threads = daskimg.open_store(folder / "none"), given.threads
+    count = shape[0] * EPOCHS
+    for title, rival, kernel, form, switch in (
+        ("uint8", "numpy.memmap", None, {}, contextlib.nullcontext),
+        ("uint8, after 25 GB", "numpy.memmap", None, {}, compiled),
+        ("float32 CHW, normalised", "memmap, fused kernel", "plain", FORM, contextlib.nullcontext),
+        ("the same", "memmap, daskimg's kernel", "past", FORM, contextlib.nullcontext),
+    ):
+        plain = rivals.Memmap(folder / "plain.raw", shape, threads, kernel)
+        plain.open()
+
+        def ours(form=form):
+            read_store(samples, EPOCHS, threads, **form)
+
+        with switch():
+            plain.read(1), ours()  # the page cache, the kernels, the checks
+            read = in_turn(lambda p=plain: p.read(EPOCHS), ours, count, given.rounds)
+        yield title, rival, *read
+
+
+def beside_ffcv(folder, shape, given):
+    """Yield rows: FFCV's loader on the same pictures, raw, in the page cache."""
+    samples, count = daskimg.open_store(folder / "none"), shape[0] * EPOCHS
+    plain = folder / "plain.raw"
+    with rivals.ffcv(given.ffcv, plain, shape, given.threads, EPOCHS) as theirs:
+        for title, switch in (
+            ("uint8", contextlib.nullcontext),
+            ("uint8, after 25 GB", compiled),
+        ):
+            with switch():
+
+                def ours():
+                    read_store(samples, EPOCHS, given.threads)
+
+                theirs(), ours()
+                yield title, "FFCV, raw", *in_turn(theirs, ours, count, given.rounds)
+
+
+def cold(folder, shape, given):
+    """Yield rows: opened anew, so that maps are empty and each chunk is checked."""
+    plain = rivals.Memmap(folder / "plain.raw", shape, given.threads)
+    opened = []
+
+    def anew():
+        opened[:] = [daskimg.open_store(folder / "none")]
+        opened[0].labels, opened[0].status
+        plain.open()
+
+    def dropped():
+        opened.clear()
+        plain.close()
+        rivals.forget_pages(folder)
+        anew()
+
+    def ours(epochs):
+        read_store(opened[0], epochs, given.threads)
+
+    for title, epochs, before in (
+        ("opened anew, 1 epoch with checks", 1, anew),
+        ("opened anew, 3 epochs with checks", 3, anew),
+        ("page cache dropped, 1 epoch with checks", 1, dropped),
+    ):
+        count, calls = (
+            shape[0] * epochs,
+            (lambda e=epochs: plain.read(e), lambda e=epochs: ours(e)),
+        )
+        yield title, "numpy.memmap", *in_turn(*calls, count, given.rounds, before)
+
+
+def compressed(folder, chunk, count, given):
+    """Yield rows: compressed chunks, decoded once an epoch, shuffled in windows."""
+    for codec in ("lz4", "zstd"):
+        url = folder / codec
+        theirs = rivals.tensorstore_chunks(url, chunk, given.threads)
+        samples = daskimg.open_store(url)
+
+        def ours(epochs, samples=samples):
+            read_store(samples, epochs, given.threads)
+
+        theirs(1), ours(1)
+        read = in_turn(lambda t=theirs: t(EPOCHS), lambda o=ours: o(EPOCHS), count, given.rounds)
+        yield f"{codec}, shuffled in windows", "TensorStore, whole chunks", *read
+
+
+def remote(folder, pictures, given):
+    """Yield rows: a bucket whose server takes 50 ms longer for each request."""
+    with gcs_server.serving(folder) as server:
+        os.environ.update(server.environment)
+        url = f"gs://{server.bucket()}/a"
+        write_store(url, pictures)
+        samples = daskimg.open_store(url)
+        samples.labels, samples.status  # noqa: B018  small arrays are no part of an epoch
+        sharded = samples._arrays.sharded("image")
+        names = [
+            f"{url[5:]}/{daskimg.store.chunk_name('image', i, 4)}"
+            for i in range(len(sharded.stamps))
+        ]
+        server.latency(LATENCY)
+        size, cache = len(pictures), folder / "cache"
+        settings = {"connections": CONNECTIONS, "window_bytes": 128 << 20}
+
+        def raw():
+            rivals.raw_gets(server, names, CONNECTIONS)
+
+        def emptied():
+            for path in cache.glob("*"):
+                if path.is_file():
+                    path.unlink()
+
+        def ours(**more):
+            read_store(samples, 1, given.threads, **settings, **more)
+
+        ours()
+        for title, more, before in (
+            ("bucket, one epoch", {}, lambda: None),
+            ("bucket, one epoch into the cache", {"cache": cache}, emptied),
+            ("bucket, one epoch from the cache", {"cache": cache}, lambda: None),
+        ):
+            read = in_turn(raw, lambda m=more: ours(**m), size, given.rounds, before)
+            yield title, "bare GETs of the shards", *read
+
+
+def scores():
+    """Yield lines of a table: how well windows mix a million pictures that are sorted by class."""
+    count, batch = 1_000_000, rivals.BATCH
+    each, shard = SIDE * SIDE * 3, 318  # samples of a shard of 48 MB
+    chunk = 21
+    yield "| window | batch drawn from shards | score | drawn from chunks | score |"
+    yield f"|{' --- |' * 5}"
+    for megabytes in (64, 256, 1024, 4096):
+        row = [f"{megabytes:,} MiB"]
+        for unit in (shard, chunk):
+            window = max(2, (megabytes << 20) // (unit * each))
+            order = daskimg.read._order.Windowed(np.arange(count), unit, window, 0, 0)
+            found = daskimg.shuffle_score(order.slots(0, count), batch)
+            row += [f"{window}", f"{found:.2f}"]
+        yield f"| {' | '.join(row)} |"
+    true = daskimg.shuffle_score(daskimg.epoch_order(count), batch)
+    yield f"| all (`full`) | | {true:.2f} | | {true:.2f} |"
+
+
+def lines(rows, given):
+    """Yield the README's table."""
+    packages = ", ".join(f"{each} {version(each)}" for each in ("tensorstore", "numcodecs"))
+    yield f"{given.samples:,} pictures of {SIDE}x{SIDE}x3, batches of {rivals.BATCH}, shuffled,"
+    yield f"{given.threads} threads, medians of up to {given.rounds} rounds in turn,"
+    yield f"{machine()}, {packages}:"
+    yield ""
+    yield "| read | beside | its images/s | daskimg's | ratio |"
+    yield f"|{' --- |' * 5}"
+    for title, rival, theirs, ours, ratio in rows:
+        yield f"| {title} | {rival} | {theirs:,.0f} | {ours:,.0f} | {ratio:.2f} |"
+    yield ""
+    yield from scores()
 
 
 def main():
     """Measure, and print."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=4000)
-    parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--ffcv", help="an interpreter that has ffcv")
+    parser.add_argument("--only", default="warm,cold,compressed,remote")
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
     given = parser.parse_args()
-    say(f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}")
+    rows = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        pictures = write_both(folder, given.samples, given.side)
-        samples = daskimg.open_store(folder / "store")
-        count, threads = given.samples, given.threads
-        for title, make, form in (
-            ("uint8", copier, {}),
-            (
-                "float32 CHW normalised",
-                normaliser,
-                {"dtype": "float32", "layout": "chw", "mean": MEAN, "std": STD},
-            ),
-        ):
-            plain = make(pictures)
-            compare(
-                title,
-                lambda p=plain: read_plain(*p, count, threads),
-                lambda f=form: read_store(samples, threads, **f),
-                count,
-                given.rounds,
-            )
-        cold_checks(folder / "store", given.rounds, count, threads)
+        folder, pictures = Path(name), crops(given.samples)
+        pictures.tofile(folder / "plain.raw")
+        for codec in ("none", "lz4", "zstd"):
+            chunk = write_store(folder / codec, pictures, codec)
+        runs = {
+            "warm": lambda: warm(folder, pictures.shape, given),
+            "cold": lambda: cold(folder, pictures.shape, given),
+            "compressed": lambda: compressed(folder, chunk, given.samples * EPOCHS, given),
+            "remote": lambda: remote(folder, pictures, given),
+            "ffcv": lambda: beside_ffcv(folder, pictures.shape, given),
+        }
+        for part in given.only.split(",") + ["ffcv"] * bool(given.ffcv):
+            for row in runs[part]():
+                sys.stderr.write(f"{row}\n")
+                rows.append(row)
+    text = "\n".join(lines(rows, given))
+    sys.stdout.write(f"{text}\n")
+    if given.write:
+        write_table("reading", text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""FFCV's loader on pictures of a plain file; run by an interpreter that has it, see reading.py."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+
+def main(plain, count, side, threads, epochs, batch):
+    """Read shuffled epochs for each line that comes in, and then write one."""
+    # Here: no test that only looks at this file needs them.
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.fields.rgb_image import SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.writer import DatasetWriter
+
+    pictures = np.memmap(plain, np.uint8, "r").reshape(count, side, side, 3)
+
+    class Pictures:
+        def __len__(self):
+            return count
+
+        def __getitem__(self, index):
+            return np.array(pictures[index]), index
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = str(Path(folder) / "a.beton")
+        fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
+        DatasetWriter(place, fields, num_workers=threads).from_indexed_dataset(Pictures())
+        loader = Loader(
+            place,
+            batch_size=batch,
+            num_workers=threads,
+            order=OrderOption.RANDOM,
+            os_cache=True,
+            pipelines={"image": [SimpleRGBImageDecoder()], "label": None},
+        )
+        for _ in sys.stdin:
+            for _ in range(epochs):
+                for _ in loader:
+                    pass
+            sys.stdout.write("done\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -97,6 +97,9 @@ class System(Protocol):
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object whole; ``FileExistsError`` if it is there and was to be created."""
 
+    async def copy(self, path: str, other: str, content: Content) -> None:
+        """Write the object at ``path``, which holds ``content``, to another path, too."""
+
     async def size(self, path: str) -> int | None:
         """Return an object's bytes, or ``None`` if that cannot be said."""
 
@@ -117,6 +120,9 @@ class System(Protocol):
         token
             Where it begins; ``None`` for the first part.
         """
+
+    async def facts(self, bucket: str) -> dict[str, Any]:
+        """Return what a bucket says of itself."""
 
     async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:
         """Return the refusals of those of some permissions that are not granted at a path."""
@@ -168,6 +174,10 @@ class Plain:
             if await self.read(path, None, None, None) != content:
                 raise
 
+    async def copy(self, path: str, other: str, content: Content) -> None:  # noqa: ARG002  a system may have no copy that can be checked
+        """Write an object's content once more."""
+        await self.write(other, content, create=False)
+
     async def size(self, path: str) -> int | None:
         """Return an object's bytes."""
         found = (await self.ask("info", path))["size"]
@@ -186,6 +196,10 @@ class Plain:
             Listed(path[skip:], facts.get("size"), None) for path, facts in sorted(found.items())
         )
         return Page([each for each in objects if each.location.startswith(beginning)], None)
+
+    async def facts(self, bucket: str) -> dict[str, Any]:  # noqa: ARG002  not to be known
+        """Return nothing: such systems have no buckets, or say nothing of them."""
+        return {}
 
     async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:  # noqa: ARG002  not to be known
         """Return nothing: such systems say it when they are asked for something."""

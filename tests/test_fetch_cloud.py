@@ -229,9 +229,9 @@ def test_a_stalled_connection_costs_one_retry(cloud, method):
 
 
 def test_a_bucket_in_trouble_is_named_with_its_endpoint(cloud):
-    cloud.faults[:] = [503] * 9
+    cloud.faults[:] = [503] * 11
     cloud.told = "Backend Error"
-    wanted = f"^cannot reach gs://bucket/a: 503 Backend Error, from {cloud.endpoint} .attempt 8"
+    wanted = f"^cannot reach gs://bucket/a: 503 Backend Error, from {cloud.endpoint} .attempt 10"
 
     with pytest.raises(TransportError, match=wanted):
         fetch.read("gs://bucket/a")

@@ -194,7 +194,7 @@ def test_damaged_bytes_are_fetched_again(server, hashes):
 
 
 def test_bytes_that_stay_damaged_are_a_fault_of_the_line(server):
-    server.script["/a"] = [Answer(body=b"b", headers=google(b"a")) for _ in range(9)]
+    server.script["/a"] = [Answer(body=b"b", headers=google(b"a")) for _ in range(11)]
 
     with pytest.raises(TransportError, match="crc32c of what arrived is not the server's"):
         fetch.read(f"{server.url}/a")
@@ -244,7 +244,7 @@ TOKEN = "ya29.a0-very-secret"
 
 def test_no_secret_is_in_an_error(server):
     url = f"{server.url}/a?X-Goog-Signature={TOKEN}".replace("://", f"://me:{TOKEN}@")
-    server.script = {f"/a?X-Goog-Signature={TOKEN}": [Answer(500) for _ in range(9)]}
+    server.script = {f"/a?X-Goog-Signature={TOKEN}": [Answer(500) for _ in range(11)]}
     storage = {"gs": {"token": TOKEN}}
 
     with (
@@ -296,7 +296,7 @@ def test_options_come_from_the_environment():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"DASKIMG_READ_SECONDS": "long"}, "a number of seconds, got 'long'; try 60"),
+        ({"DASKIMG_READ_SECONDS": "long"}, "a number of seconds, got 'long'; try 30"),
         ({"DASKIMG_ATTEMPTS": "0"}, "attempts must be a whole number of at least 1, got 0"),
         ({"DASKIMG_CONNECT_SECONDS": "-1"}, "connect_seconds must be over 0 seconds, got -1"),
         ({"DASKIMG_STORAGE": f"{{{TOKEN}"}, "DASKIMG_STORAGE is not JSON"),

@@ -160,7 +160,7 @@ def _begin(
     expected: dict[str, str] = {}
     try:
         stored = _taken(plan, standing)
-    except (OSError, TransportError) as error:
+    except OSError as error:
         raise StoreError(f"cannot write to {folder.url}: {error}") from error
     try:
         if standing.commit is None:  # a kill may have left it, just before its commit

@@ -14,6 +14,7 @@ from distributed import WorkerPlugin, get_worker
 from distributed.protocol.pickle import dumps
 
 from daskimg import fetch, store
+from daskimg.build._rest import resting
 from daskimg.build._shown import show_task
 from daskimg.errors import DaskimgError
 from daskimg.task import Limits, Verdict, find_killers, read_shard_rows, run_task, try_some
@@ -90,7 +91,12 @@ def build_shard(rows: pd.DataFrame, run: str) -> pd.DataFrame:
     """Build a shard, and return its report with the worker's name."""
     with _named():
         brief, channel = _BRIEFS[run], _CHANNELS.get(run)
-        report = show_task(rows, brief, channel) if channel else run_task(rows, brief)
+        with resting(brief) as rest:
+            report = (
+                show_task(rows, brief, channel, rest)
+                if channel
+                else run_task(rows, brief, rest=rest)
+            )
         return report.assign(worker=str(get_worker().name))
 
 

@@ -14,6 +14,8 @@ from daskimg.task import run_task
 from daskimg.timeline import STAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
     from daskimg.plan import Brief
 
 
-def show_task(rows: pd.DataFrame, brief: Brief, channel: Channel) -> pd.DataFrame:
+def show_task(
+    rows: pd.DataFrame, brief: Brief, channel: Channel, rest: Callable[[], None] | None
+) -> pd.DataFrame:
     """Build a shard, and return its report; the scheduler hears of both ends."""
     worker, shard = get_worker(), int(rows["shard"].iloc[0])
     camera = _Camera(channel.every)
     channel.running(worker, shard)
     try:
-        report = run_task(rows, brief, camera.look)
+        report = run_task(rows, brief, camera.look, rest)
     except BaseException:
         channel.failed(worker, shard)
         raise

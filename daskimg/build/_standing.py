@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from daskimg import fetch, store
-from daskimg.errors import AccessError, StoreError, TransportError
+from daskimg.errors import StoreError
 from daskimg.plan import differences
 from daskimg.words import counted, megabytes
 
@@ -105,6 +105,8 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
         If a bucket refuses what a run needs.
     StoreError
         If it is not ours to write to.
+    TransportError
+        If it could not be reached: another try may work.
     """
     if not url:
         raise StoreError("the store's address is empty")
@@ -127,9 +129,7 @@ def standing_of(url: str, *, overwrite: bool = False) -> Standing:
         if commit is None:  # none at all, or a damaged one: what the ledger lists is kept
             state = "unfinished"
         return Standing(folder, state, store.read_plan(folder), commit)
-    except AccessError:
-        raise
-    except (OSError, TransportError) as error:
+    except OSError as error:
         raise StoreError(f"cannot read {url}: {error}") from error
 
 

@@ -61,7 +61,11 @@ def read_ahead(
 
 
 def find_ahead(
-    locations: Iterable[str], max_bytes: int = MAX_BYTES, extensions: Sequence[str] = ()
+    locations: Iterable[str],
+    max_bytes: int = MAX_BYTES,
+    extensions: Sequence[str] = (),
+    *,
+    whole: bool = False,
 ) -> Iterator[Found]:
     """Yield what ``read_ahead`` does, and the extension that each source was found under.
 
@@ -74,6 +78,8 @@ def find_ahead(
     extensions
         What to put behind a location where there is nothing, in this order, as ``.jpg``. They
         cost nothing where the file is there.
+    whole
+        Whether all of them will be used: as many as may be are asked for from the beginning.
     """
     now = partial(_found, max_bytes=max_bytes, extensions=extensions)
     with _threads(_THREADS) as pool:
@@ -83,7 +89,7 @@ def find_ahead(
                 return pool().submit(now, location)
             return start(_found_remote(location, max_bytes, extensions))
 
-        with BUDGET.share(IN_FLIGHT) as share:
+        with BUDGET.share(IN_FLIGHT, eager=whole) as share:
             yield from _Queue(now, later, share, _weight).outcomes(locations)
 
 

@@ -43,6 +43,12 @@ def patience(size: int) -> float:
     return options.connect_seconds + options.read_seconds + size / _SLOWEST
 
 
+def once_each(session: Any) -> Any:
+    """Keep a session of aiohttp from sending a request again by itself: uncounted, at once."""
+    session._retry_connection = False
+    return session
+
+
 async def body_of(answer: aiohttp.ClientResponse, limit: int | None = None) -> bytes:
     """Return the bytes of an answer.
 

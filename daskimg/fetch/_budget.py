@@ -31,9 +31,14 @@ class Budget:
         self.mean = float(_FIRST_GUESS)
 
     @contextmanager
-    def share(self, most: int, guess: int | None = None) -> Iterator[Share]:
-        """Take part, with at most so many objects; ``guess`` where the bytes are known."""
-        share = Share(self, most, guess)
+    def share(
+        self, most: int, guess: int | None = None, *, eager: bool = False
+    ) -> Iterator[Share]:
+        """Take part, with at most so many objects; ``guess`` where the bytes are known.
+
+        Who is not eager begins with few.
+        """
+        share = Share(self, most, guess, most if eager else _BEGINNING)
         with self.lock:
             self.readers += 1
         try:
@@ -60,10 +65,11 @@ class Taken:
 class Share:
     """What one reader has of a budget."""
 
-    def __init__(self, budget: Budget, most: int, guess: int | None) -> None:
+    def __init__(self, budget: Budget, most: int, guess: int | None, first: int) -> None:
         self._budget = budget
         self._most = most
         self._guess = guess
+        self._first = first
         self._objects = 0
         self._bytes = 0
         self._open = True
@@ -80,7 +86,7 @@ class Share:
             few = self._objects < min(
                 self._most,
                 options.objects_ahead // budget.readers,
-                _BEGINNING + 2 * self._used,  # who looks at the first rows only wastes little
+                self._first + 2 * self._used,  # who looks at the first rows only wastes little
             )
             rest = budget.objects < options.objects_ahead
             return few and fits and rest and budget.bytes + size <= options.bytes_ahead

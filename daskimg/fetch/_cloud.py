@@ -19,7 +19,7 @@ from gcsfs.core import GCSFileSystem
 from gcsfs.retry import validate_response
 
 from daskimg.errors import OptionError
-from daskimg.fetch._bodies import body_of, patience, timeouts
+from daskimg.fetch._bodies import body_of, once_each, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._permissions import RefusedError, permission_of, refused
 from daskimg.fetch._retries import Fault, retried, status_fault
@@ -59,7 +59,7 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
             given: dict[str, Any] = self.session_kwargs  # type: ignore[has-type]
             if "connector" not in given:  # reading ahead has a limit of its own
                 self.session_kwargs = {**given, "connector": aiohttp.TCPConnector(limit=0)}
-        return await super()._set_session()
+        return once_each(await super()._set_session())
 
     async def _request(
         self, method: str, path: str, *args: Any, headers: Any = None, **sent: Any

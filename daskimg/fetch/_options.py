@@ -42,7 +42,8 @@ class Options:
     attempts
         Times that a request is sent before its fault is reported.
     total_seconds
-        After which no further attempt begins.
+        After which no further attempt begins. A task is tried on three workers: where all
+        requests fail, or are never answered, a run has ended within two minutes.
     objects_ahead, bytes_ahead
         The most that one process, all its tasks together, has under way or waiting to be used.
     requests_per_second
@@ -55,9 +56,9 @@ class Options:
     """
 
     connect_seconds: float = 10.0
-    read_seconds: float = 60.0
-    attempts: int = 8
-    total_seconds: float = 100.0
+    read_seconds: float = 15.0
+    attempts: int = 10
+    total_seconds: float = 30.0
     objects_ahead: int = 256
     bytes_ahead: int = 1 << 28
     requests_per_second: int | None = None
@@ -70,7 +71,7 @@ class Options:
         for name in ("connect_seconds", "read_seconds", "total_seconds"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                raise OptionError(f"{name} must be over 0 seconds, got {value!r}; try 60")
+                raise OptionError(f"{name} must be over 0 seconds, got {value!r}; try 30")
         for name in _WHOLE:
             if getattr(self, name) is not None or name != "requests_per_second":
                 whole(name, getattr(self, name), "or leave it out")
@@ -251,7 +252,7 @@ def _seconds(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        _refuse(name, text, "a number of seconds", "60")
+        _refuse(name, text, "a number of seconds", "30")
 
 
 def _whole(name: str, text: str) -> int:

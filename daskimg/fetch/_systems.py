@@ -12,7 +12,7 @@ import fsspec
 import fsspec.asyn
 
 from daskimg.errors import OptionError
-from daskimg.fetch._bodies import patience, refuse_large, timeouts
+from daskimg.fetch._bodies import once_each, patience, refuse_large, timeouts
 from daskimg.fetch._options import configured, when_configured
 from daskimg.fetch._retries import retried, status_of
 from daskimg.fetch._shown import scrubbed, shown
@@ -344,4 +344,5 @@ async def _client(**options: Any) -> Any:
     """Return a session without a limit of its own on connections: reading ahead has one."""
     import aiohttp
 
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), **options)
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), **options)
+    return once_each(session)

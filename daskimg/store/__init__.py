@@ -19,6 +19,7 @@ from daskimg.store._ledger import (
 )
 from daskimg.store._open import Committed, find_commit, open_committed
 from daskimg.store._records import (
+    Opener,
     State,
     StoredPlan,
     create_plan,
@@ -45,6 +46,7 @@ __all__ = [
     "Committed",
     "Entry",
     "Failure",
+    "Opener",
     "ShardBuffer",
     "Sharded",
     "State",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from daskimg.fetch import Folder
     from daskimg.plan import ArraySpec, Brief, Group
+    from daskimg.store._ledger import Entry
 
 _FACTS = ("source_sha256", "source_bytes", "source_width", "source_height", "source_mode")
 _OUTCOME = ("status", "reason", "message", *_FACTS)
@@ -84,19 +85,31 @@ def _ledger_lines(
     folder: Folder, group: Group, start: int, stop: int, made: Assembled
 ) -> pa.Table:
     """Return the ledger's lines of some samples, and account for shards that begin there."""
-    layout = group.layout
     parts = []
-    for shard in group.shards[start // layout.shard : -(-stop // layout.shard)]:
-        content = folder.read(ledger_name(shard))
-        entry, lines = read_entry(content)
-        first = group.span(shard)[0]
-        if first >= start:
+    for shard, content, entry, lines in _entries(folder, group, start, stop):
+        if group.span(shard)[0] >= start:
             sums = {group.name: ChannelSums.from_json(entry.sums)}
             made.add(Assembled(entry.objects, sums, Counter({group.name: entry.failed})))
             made.objects[ledger_name(shard)] = stamp(content)
-        low, high = max(start - first, 0), min(stop - first, entry.samples)
-        parts.append(lines.slice(low, high - low))
+        parts.append(lines)
     return pa.concat_tables(parts)
+
+
+def _entries(
+    folder: Folder, group: Group, start: int, stop: int
+) -> Iterator[tuple[int, bytes, Entry, pa.Table]]:
+    """Yield each shard that has some of these samples, its entry, and the lines of those.
+
+    Entries of a bucket are read ahead: one after the other, they would be a commit's time.
+    """
+    size = group.layout.shard
+    shards = group.shards[start // size : -(-stop // size)]
+    contents = folder.contents([ledger_name(shard) for shard in shards])
+    for shard, content in zip(shards, contents, strict=True):
+        entry, lines = read_entry(content)
+        first = group.span(shard)[0]
+        low, high = max(start - first, 0), min(stop - first, len(lines))
+        yield shard, content, entry, lines.slice(low, high - low)
 
 
 def _labels(folder: Folder, brief: Brief, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -112,7 +125,7 @@ def _labels(folder: Folder, brief: Brief, rows: NDArray[np.int64]) -> dict[str, 
         if low == high:
             continue
         mine = rows[low:high]
-        table = read_rows(folder, int(mine[0]), int(mine[-1]) + 1, columns)
+        table = read_rows(folder.open, int(mine[0]), int(mine[-1]) + 1, columns)
         for label in brief.labels:
             encoded = np.asarray(encode_label(_column(table, label.column), label))
             found[label.array].append(encoded[mine - mine[0]])
@@ -136,7 +149,7 @@ def _column(table: pa.Table, name: str) -> pd.Series[Any]:
 def assemble_rows(folder: Folder, brief: Brief, number: int) -> Assembled:
     """Write a file of the finished rows table: each manifest row, and what became of it."""
     start = number * ROWS_PER_FILE
-    table = read_rows(folder, start, min(brief.rows, start + ROWS_PER_FILE))
+    table = read_rows(folder.open, start, min(brief.rows, start + ROWS_PER_FILE))
     by_group = [_lines_of(folder, group, table, i) for i, group in enumerate(brief.groups)]
     made = Assembled()
     for group, lines in zip(brief.groups, by_group, strict=True):
@@ -157,12 +170,7 @@ def _lines_of(folder: Folder, group: Group, table: pa.Table, number: int) -> pa.
     if not mine.any():
         return pa.table({"row": pa.array([], pa.int64())})
     low, high = int(first[mine].min()), int((first + samples)[mine].max())
-    size = group.layout.shard
-    spans = (group.span(n) for n in group.shards[low // size : -(-high // size)])
-    return pa.concat_tables(
-        _telling(_ledger_lines(folder, group, max(low, start), min(high, stop), Assembled()))
-        for start, stop in spans
-    )
+    return pa.concat_tables(_telling(lines) for *_, lines in _entries(folder, group, low, high))
 
 
 def _telling(lines: pa.Table) -> pa.Table:

@@ -57,4 +57,4 @@ def _failed(folder: Folder, shard: int) -> list[tuple[int, str, str]]:
 
 
 def _path(folder: Folder, row: int) -> str:
-    return read_rows(folder, row, row + 1, ["path"])["path"][0].as_py() or ""
+    return read_rows(folder.open, row, row + 1, ["path"])["path"][0].as_py() or ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +26,8 @@ ROWS_PER_FILE = 1 << 16
 """Manifest rows per Parquet file: a fixed grid, so that any range of rows is found by division."""
 
 _ROWS_PER_GROUP = 1 << 10
+
+Opener = Callable[[str], IO[bytes]]
 
 State = Literal["empty", "unfinished", "committed", "foreign"]
 
@@ -226,16 +229,19 @@ def put_table(folder: Folder, name: str, table: pa.Table) -> bytes:
 
 
 def read_rows(
-    folder: Folder, start: int, stop: int, columns: Sequence[str] | None = None
+    opened: Opener, start: int, stop: int, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Return the staged rows ``start`` to ``stop``; only the row groups needed are parsed."""
+    """Return the staged rows ``start`` to ``stop``; only the row groups needed are parsed.
+
+    ``opened`` opens a file by its name in the store, as ``Folder.open`` does.
+    """
     parts = []
     for number in range(start // ROWS_PER_FILE, -(-stop // ROWS_PER_FILE)):
         first = number * ROWS_PER_FILE
         low = max(start - first, 0)
         high = min(stop - first, ROWS_PER_FILE)
         groups = range(low // _ROWS_PER_GROUP, -(-high // _ROWS_PER_GROUP))
-        with folder.open(_input_name(number)) as file:
+        with opened(_input_name(number)) as file:
             table = pq.ParquetFile(file).read_row_groups(list(groups), columns=columns)
         parts.append(table.slice(low - groups.start * _ROWS_PER_GROUP, high - low))
     return pa.concat_tables(parts)

@@ -43,22 +43,28 @@ class Content:
         return content_hash(self.picture)
 
 
-def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | SampleError]:
-    """Yield what each row points at, in order, or what is wrong with it."""
+def read_contents(
+    rows: pd.DataFrame, brief: Brief, *, whole: bool = False
+) -> Iterator[Content | SampleError]:
+    """Yield what each row points at, in order, or what is wrong with it.
+
+    ``whole`` says that all of them will be used: many are asked for at once.
+    """
     limit = brief.groups[0].recipe.decode.max_bytes
     stored = dict(brief.columns)
     names = brief.groups[0].recipe.file_columns
     if not names:  # as it nearly always is, for each picture
-        for picture, extension in _pictures(rows, brief, limit):
+        for picture, extension in _pictures(rows, brief, limit, whole):
             if isinstance(picture, SampleError):
                 yield picture
             else:
                 yield Content(picture, {}, extension)
         return
     paths = [rows[stored[name]].tolist() for name in names]
-    others = zip(*(_found(column, brief, limit) for column in paths), strict=True)
+    others = zip(*(_found(column, brief, limit, whole) for column in paths), strict=True)
     cells = zip(*paths, strict=True)
-    for found, own, where in zip(_pictures(rows, brief, limit), others, cells, strict=True):
+    pictures = _pictures(rows, brief, limit, whole)
+    for found, own, where in zip(pictures, others, cells, strict=True):
         if isinstance(found.content, SampleError):
             yield found.content
             continue
@@ -71,20 +77,24 @@ def read_contents(rows: pd.DataFrame, brief: Brief) -> Iterator[Content | Sample
         yield faults[0] if faults else Content(found.content, held, found.extension)
 
 
-def _pictures(rows: pd.DataFrame, brief: Brief, limit: int) -> Iterator[fetch.Found]:
+def _pictures(rows: pd.DataFrame, brief: Brief, limit: int, whole: bool) -> Iterator[fetch.Found]:
     if brief.bytes_column is None:
         generations = rows[brief.generation].tolist() if brief.generation else None
-        return _found(rows["path"].tolist(), brief, limit, generations)
+        return _found(rows["path"].tolist(), brief, limit, whole, generations)
     pictures = read_pictures(rows, brief.bytes_column)
     return (fetch.Found(fetch.limited(content, limit), "") for content in pictures)
 
 
 def _found(
-    paths: list[str | None], brief: Brief, limit: int, generations: list[str] | None = None
+    paths: list[str | None],
+    brief: Brief,
+    limit: int,
+    whole: bool,
+    generations: list[str] | None = None,
 ) -> Iterator[fetch.Found]:
     # An empty cell comes as None or as NaN.
     there = (path if isinstance(path, str) else "" for path in paths)
     places: Iterator[str] = (fetch.join(brief.root, path) if path else "" for path in there)
     if generations is not None:
         places = map(fetch.pinned, places, generations)
-    return fetch.find_ahead(places, limit, brief.extensions)
+    return fetch.find_ahead(places, limit, brief.extensions, whole=whole)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import io
+from functools import lru_cache, partial
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -28,7 +30,7 @@ def read_shard_rows(span: ShardRows, brief: Brief) -> pd.DataFrame:
         columns += ["bytes_file", "bytes_group", "bytes_index"]
     if brief.generation is not None:
         columns.append(brief.generation)
-    table = store.read_rows(fetch.open_folder(brief.url), span.first, span.stop, columns)
+    table = store.read_rows(_staged(brief), span.first, span.stop, columns)
     first, samples = (table[name].to_numpy() for name in STAGED[1:3])
     start, stop = group.span(span.shard)
     mine = (table[STAGED[0]].to_numpy() == number) & (samples > 0)
@@ -36,6 +38,25 @@ def read_shard_rows(span: ShardRows, brief: Brief) -> pd.DataFrame:
     rows: pd.DataFrame = table.filter(pa.array(mine)).to_pandas()
     rows["shard"] = span.shard
     return rows
+
+
+def _staged(brief: Brief) -> store.Opener:
+    """Return what opens the files of staged rows: parts of one on a disk, all of a bucket's.
+
+    Shards that are neighbours lie in one file: a process asks for it once a run.
+    """
+    if fetch.is_url(brief.url):
+        return partial(_kept, brief.url, brief.call)
+    return fetch.open_folder(brief.url).open
+
+
+def _kept(url: str, call: str, name: str) -> IO[bytes]:
+    return io.BytesIO(_content(url, call, name))
+
+
+@lru_cache(maxsize=2)
+def _content(url: str, call: str, name: str) -> bytes:  # noqa: ARG001  each run stages anew
+    return fetch.open_folder(url).read(name)
 
 
 class Planned(NamedTuple):

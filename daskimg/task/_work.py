@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     Look = Callable[[NDArray[Any], int], None]
 
 
-def run_task(rows: pd.DataFrame, brief: Brief, look: Look | None = None) -> pd.DataFrame:
+def run_task(
+    rows: pd.DataFrame,
+    brief: Brief,
+    look: Look | None = None,
+    rest: Callable[[], object] | None = None,
+) -> pd.DataFrame:
     """Build one shard and report on it in one line.
 
     Idempotent: a retry overwrites the shard with the same bytes; a shard that is in the
@@ -46,6 +51,8 @@ def run_task(rows: pd.DataFrame, brief: Brief, look: Look | None = None) -> pd.D
         What the run does.
     look
         Shown one sample of a shard that has just been written, and its row.
+    rest
+        Called when all that is left is to write: another task may have the processor.
 
     Returns
     -------
@@ -69,7 +76,10 @@ def run_task(rows: pd.DataFrame, brief: Brief, look: Look | None = None) -> pd.D
     watch.lap("write")
     if entry is None:
         work = _Work(brief, shard, watch)
-        entry = work.run(rows, folder)
+        work.fill(rows)
+        if rest is not None:
+            rest()
+        entry = work.write(folder)
         if look is not None:
             work.show(look)
     return report_of(entry, resumed, watch)
@@ -96,15 +106,19 @@ class _Work:
         self._lines = Lines(self._group, self._start, count)
         self._convicted = {row for number, row in brief.convicted if number == shard}
 
-    def run(self, rows: pd.DataFrame, folder: fetch.Folder) -> store.Entry:
+    def fill(self, rows: pd.DataFrame) -> None:
+        """Decode and transform all samples."""
         planned = planned_rows(rows, self._brief)
         self._check_rows(planned)
         if len(planned) == 1 and planned[0].samples > len(self._places(planned[0])):
             self._build(planned[0], self._shared_content(planned[0], rows))
         else:
-            contents = read_contents(rows, self._brief)
+            contents = read_contents(rows, self._brief, whole=True)
             for each, content in zip(planned, contents, strict=True):
                 self._build(each, content)
+
+    def write(self, folder: fetch.Folder) -> store.Entry:
+        """Put the objects, then their entry of the ledger."""
         objects = self._put(folder)
         self._watch.lap("write")
         entry = self._entry(objects)

@@ -187,7 +187,19 @@ class Gcs:
 
 
 class OwnGcs(Gcs):
-    """The server in this folder."""
+    """The server in this folder.
+
+    Parameters
+    ----------
+    url
+        Where it listens.
+    pid
+        Its process: what it takes from the cores is not the client's.
+    """
+
+    def __init__(self, url: str, pid: int) -> None:
+        super().__init__(url)
+        self.pid = pid
 
     def faults(self, *rules: dict[str, Any], seed: int = 0) -> None:
         self._post("/_faults", {"rules": rules, "seed": seed})
@@ -233,7 +245,7 @@ def serving(folder: Path) -> Iterator[Gcs]:
             env={**os.environ, "PYTHONPATH": str(_TESTS)}, stdout=log, stderr=log,
         )  # fmt: skip
         try:
-            yield OwnGcs(f"http://127.0.0.1:{_port(process, folder)}")
+            yield OwnGcs(f"http://127.0.0.1:{_port(process, folder)}", process.pid)
         finally:
             process.terminate()
             process.wait(10)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Colours = NDArray[np.uint8]
 
 _CELL = 176  # pixels of a column of pictures
-_SHARED = 16  # samples that share a cell
+_SHARED, _ACROSS = 64, 8  # samples that share a cell, and that stand beside each other in it
 _FLAT = 1e-12  # a determinant that is as good as none
 _PAPER, _EMPTY, _FRAME = 255, 236, 2
 _MARGIN = 0.01  # of a pixel: what lies on the edge is not inside
@@ -151,11 +151,14 @@ class Comparison:
         if not stage.samples:
             return Panel(np.full((_CELL // 2, _CELL, 3), _EMPTY, np.uint8), f"{name}no sample")
         source = outcome.stages[0]
-        pictures = [_framed(each, source, colour) for each in stage.samples[:_SHARED]]
+        across = _across(stage.samples)
+        shown = stage.samples[: _SHARED // across * across]
+        pictures = [_framed(each, source, colour) for each in shown]
         size = " x ".join(map(str, stage.samples[0].shape[:2]))
         count = len(stage.samples)
         return Panel(
-            _mosaic(pictures), f"{name}{size}" if count == 1 else f"{name}{count:,} of {size}"
+            _mosaic(pictures, across),
+            f"{name}{size}" if count == 1 else f"{name}{count:,} of {size}",
         )
 
     def _repr_html_(self) -> str:
@@ -240,11 +243,18 @@ def _outlined(
     return draw_outlines(image, [q * scale for q in quads], tuple(colour.tolist()), dim=dim)
 
 
-def _mosaic(pictures: Sequence[Colours]) -> Colours:
-    """Return up to sixteen pictures in the room of one, as nearly square as they fit."""
+def _across(samples: Sequence[PreviewSample]) -> int:
+    """Return how many samples stand beside each other: as tiles do in their picture."""
+    tops = [float(each.affine[1, 2]) for each in samples]
+    first = next((i for i, top in enumerate(tops) if top != tops[0]), len(tops))
+    grid = 1 < first <= _ACROSS and len(samples) % first == 0
+    return first if grid else math.ceil(math.sqrt(min(len(samples), _SHARED)))
+
+
+def _mosaic(pictures: Sequence[Colours], across: int) -> Colours:
+    """Return pictures in the room of one, so many beside each other."""
     if len(pictures) == 1:
         return pictures[0]
-    across = math.ceil(math.sqrt(len(pictures)))
     room = (_CELL - 2 * (across - 1)) // across
     small = [_within(picture, room) for picture in pictures]
     height, width = (max(each.shape[axis] for each in small) for axis in (0, 1))

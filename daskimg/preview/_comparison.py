@@ -16,11 +16,10 @@ from daskimg.preview._found import find_row
 from daskimg.preview._panels import sample_panels
 from daskimg.preview._preview import check_row, staged
 from daskimg.recipe import Recipe
-from daskimg.sheets import Sheet, hues
+from daskimg.sheets import Pictured, Sheet, hues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -60,7 +59,7 @@ class _Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Pictured):
     """What recipes make of the same rows: a line a row, a column a stage, or a recipe.
 
     On the source, outlines show what a recipe takes of it, and the rest is dark; on what a
@@ -85,28 +84,8 @@ class Comparison:
             for name, outcome in outcomes.items():
                 yield f"     {name}: {_told(outcome)}"
 
-    def text(self) -> str:
-        """Return the comparison in words."""
-        return "\n".join(self.lines())
-
-    def __repr__(self) -> str:
-        return self.text()
-
-    def sheet(self) -> NDArray[np.uint8]:
-        """Return one picture of all: (height, width, 3) uint8, read-only."""
-        return self._sheet().pixels()
-
-    def save(self, path: str | Path) -> None:
-        """Write the sheet as a PNG file, in place of one that is there.
-
-        Raises
-        ------
-        OptionError
-            If there can be no such file.
-        """
-        self._sheet().save(path)
-
-    def _sheet(self) -> Sheet:
+    def on_sheet(self) -> Sheet:
+        """Return a strip a row, its panels in columns."""
         strips = []
         for number, (path, outcomes) in self.rows.items():
             panels = (self._panel(outcomes, column) for column in self._columns())

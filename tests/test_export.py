@@ -562,6 +562,18 @@ def test_the_command_takes_one_split_and_refuses_in_one_line(split, tmp_path, ca
     assert "not 'nosuch'" in lines[0]
 
 
+def test_the_command_says_in_a_line_what_is_missing_or_in_the_way(split, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    line = ["export", str(split), "--to", "npy"]
+
+    codes = [cli.main(each) for each in ([*line[:2], "x"], [*line, str(tmp_path / "file")])]
+
+    assert codes == [2, 2]
+    missing, in_the_way = capsys.readouterr().err.splitlines()
+    assert "Missing option '--to'" in missing
+    assert "cannot write to" in in_the_way
+
+
 def test_the_command_offers_every_format():
     choices = {
         parameter.name: tuple(parameter.type.choices)

@@ -218,8 +218,11 @@ class _Writing:
         """Say in the folder what is being written, or find that the same was begun there."""
         name = f".{self._prefix}{_DESCRIBED}"
         wanted = self._described()
-        if self._folder.create(name, _json(wanted)):
-            return
+        try:
+            if self._folder.create(name, _json(wanted)):
+                return
+        except OSError as error:
+            raise OptionError(f"cannot write to {self._folder.url}: {error.strerror}") from error
         given = json.loads(self._folder.read(name))
         for key, value in wanted.items():
             if given.get(key) != value:

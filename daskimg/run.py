@@ -453,7 +453,8 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
         try:
             code = entry.main(args=argv, prog_name=name, standalone_mode=False, obj=typed)
         except click.ClickException as error:
-            click.echo(f"daskimg: {error.format_message()}", err=True)
+            line = " ".join(error.format_message().split())
+            click.echo(f"daskimg: {line}", err=True)
             return REFUSED
         except DaskimgError as error:
             if "--debug" in (argv if argv is not None else sys.argv):

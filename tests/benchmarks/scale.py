@@ -24,8 +24,10 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import date
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import psutil
@@ -36,7 +38,8 @@ from daskimg import store
 from daskimg.build import _course
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
-from daskimg.fetch import open_folder
+from daskimg.build._shards import told
+from daskimg.fetch import Traffic, open_folder
 from daskimg.plan._layout import choose_layout
 from daskimg.recipe import Row
 from daskimg.task import REPORT
@@ -48,20 +51,28 @@ MARK = "<!-- scale: written by tests/benchmarks/scale.py -->"
 END = "<!-- /scale -->"
 
 
+@cache
+def _frames():
+    """The rows and the report of a shard: made once a worker, as they are no part of it."""
+    rows = pd.DataFrame({"row": [0], "path": ["a.jpg"], "shard": [0]})
+    facts = {
+        "shard": 0, "samples": 1, "failed": 0, "reduced": 0, "completed": 0, "source_bytes": 0,
+        "stored_bytes": 0, "resumed": True, "reasons": "{}", "worker": "a",
+        "traffic": json.dumps(Traffic().to_json()),
+    }  # fmt: skip
+    others = dict.fromkeys(set(REPORT.columns) - set(facts), 0)
+    report = pd.DataFrame([{**facts, **others}])[list(REPORT.columns)]
+    return rows, report.astype(REPORT.dtypes)
+
+
 def no_rows(span, run):
     """The rows of a shard, as a task that reads nothing has them."""
-    return pd.DataFrame({"row": [span.first], "path": ["a.jpg"], "shard": [span.shard]})
+    return _frames()[0].assign(shard=span.shard)
 
 
 def no_shard(rows, run, convicted):
     """A report on a shard that nobody built."""
-    facts = {
-        "shard": int(rows["shard"].iloc[0]), "samples": 1, "failed": 0, "reduced": 0,
-        "completed": 0, "source_bytes": 0, "stored_bytes": 0, "resumed": True, "reasons": "{}",
-        "worker": "a",
-    }  # fmt: skip
-    others = dict.fromkeys(set(REPORT.columns) - set(facts), 0)
-    return pd.DataFrame([{**facts, **others}])[list(REPORT.columns)].astype(REPORT.dtypes)
+    return _frames()[1].assign(shard=rows["shard"].iloc[0])
 
 
 @contextmanager
@@ -173,8 +184,10 @@ def measure(shards, workers, folder):
         brief = plan.brief(stored.run, call=crew.fresh())
         course = Course(plan, brief, target, crew, lambda tally: None, resuming=False)
         _course.read_rows, _course.build_shard = no_rows, no_shard
-        with Watched(client=client_process, scheduler=scheduler) as built:
-            course._build_shards(_told(crew, brief))
+        with told(crew, brief) as run:
+            course._build_some(run, spans[: 4 * workers])  # imports are no part of it
+            with Watched(client=client_process, scheduler=scheduler) as built:
+                course._build_shards(run)
         found |= {
             "build_seconds": built.seconds,
             "tasks_per_second": shards / built.seconds,
@@ -184,11 +197,15 @@ def measure(shards, workers, folder):
             "build_client_mb": built.grown["client"],
             "build_scheduler_mb": built.grown["scheduler"],
         }
-        finish(plan, target)
+        with mock.patch("os.fsync"):  # a hundred thousand objects, for a moment
+            finish(plan, target)
         brief = plan.brief(stored.run, call=crew.fresh())
         course = Course(plan, brief, target, crew, lambda tally: None, resuming=True)
-        with Watched(client=client_process, scheduler=scheduler) as resumed:
-            left = course._unfinished(_told(crew, brief))
+        with (
+            told(crew, brief) as run,
+            Watched(client=client_process, scheduler=scheduler) as resumed,
+        ):
+            left = course._unfinished(run)
         assert left == []
         found |= {
             "resume_seconds": resumed.seconds,
@@ -245,13 +262,6 @@ def table(lines):
     names = list(lines[0])
     rows = [names, ["---"] * len(names), *([line[name] for name in names] for line in lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _told(crew, brief):
-    from daskimg.build._shards import _Told
-
-    crew.register(_Told(brief), brief.call)
-    return brief.call
 
 
 def report(small, large, paces):

@@ -293,8 +293,10 @@ def report(small, large, paces):
     return (
         f"Tasks that do nothing, {large['workers']} workers, {os.cpu_count()} cores in all, "
         f"{about}, {date.today()}:\n\n{table(figures)}\n\n"
-        f"The first line foretells {said:.0f} s for the second, which took {share:.2f} of that.\n\n"
-        f"What follows at {most:.2f} ms a shard, with default shards, from photographs on a disk:\n\n"
+        f"The first line foretells {said:.0f} s for the second, which took {share:.2f} of "
+        f"that.\n\n"
+        f"What follows at {most:.2f} ms a shard, with default shards, from photographs on a "
+        f"disk:\n\n"
         f"{table(lines)}"
     )
 

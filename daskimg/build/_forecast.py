@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from daskimg.build._trial import check_trial
+from daskimg.fetch import is_url
 from daskimg.words import megabytes
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class Forecast:
         yield "bytes read", f"about {megabytes(self.source_bytes)}"
         yield "free space", "unknown" if free is None else megabytes(free)
         yield "requests", f"about {rows:,} reads, {self.plan.objects:,} writes"
-        yield "memory", f"{self.threads} x {megabytes(self.plan.shard_bytes)} of shards a worker"
+        # On its way to a bucket, a shard leaves its thread to the next one.
+        shards = self.threads * (2 if is_url(self.plan.url) else 1)
+        yield "memory", f"{shards} x {megabytes(self.plan.shard_bytes)} of shards a worker"
         yield (
             "workers",
             "theirs" if self.scheduled else f"{self.workers} of {self.threads} threads",

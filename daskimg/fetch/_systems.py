@@ -149,7 +149,7 @@ class Plain:
         if limit is not None:
             start, stop = 0, limit + 1
         try:
-            content = bytes(await self.ask("cat_file", path, start, stop))
+            content = bytes(await self.ask("cat_file", path, start=start, end=stop))
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
         METER.moved(received=len(content))

@@ -137,7 +137,7 @@ def test_it_can_be_read_by_a_screen_reader_and_with_a_keyboard(text):
     assert len(tables) == [tag for tag, _ in page.tags].count("caption") > 6
     for _, given in (each for each in page.tags if each[0] == "svg"):
         assert given["role"] == "img"
-        assert set(given["aria-labelledby"].split()) <= set(page.ids)
+        assert {given["aria-labelledby"], given["aria-describedby"]} <= set(page.ids)
     for _, given in (each for each in page.tags if each[1].get("role") == "region"):
         assert given["tabindex"] == "0"
         assert given["aria-label"]
@@ -353,3 +353,14 @@ def test_a_relabelled_store_s_run_has_no_charts(built, tmp_path):
     replace(built, timeline=Timeline()).save(tmp_path / "a.html")
 
     assert "Images a second" not in (tmp_path / "a.html").read_text()
+
+
+def test_what_is_drawn_of_very_many_tasks_keeps_their_most_and_their_end():
+    line = Timeline(4, [Span(i, "a", i / 4, i / 4 + 1, 1) for i in range(4000)])
+    points = list(line.concurrency())
+
+    thinned = charts._thinned(points, line.seconds)
+
+    assert len(thinned) <= charts._BINS + 2
+    assert max(count for _, count in thinned) == max(count for _, count in points)
+    assert thinned[-1][1] == 0

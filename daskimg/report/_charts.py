@@ -9,7 +9,7 @@ from daskimg.timeline import STAGES, Rates
 from daskimg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from daskimg.timeline import Span, Timeline
 
@@ -17,13 +17,13 @@ _WIDTH, _HEIGHT = 860, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 10, 34
 _LANE = 14  # pixels of a thread's lane
 _MOST_SPANS, _MOST_LANES = 2000, 48  # drawn one by one
-_BINS = 240
+_BINS, _MOMENTS = 240, 80  # of time: for tasks; for a rate, which is restless
 
 
 def throughput(timeline: Timeline) -> str:
     """Return images a second over the time of a run."""
     start = min(span.began for span in timeline.spans)
-    rates = Rates(max(timeline.seconds / _BINS, 1e-3) * 1.001)
+    rates = Rates(max(timeline.seconds / _MOMENTS, 1e-3) * 1.001)
     for span in timeline.spans:
         rates.add(span.samples, span.began - start, span.ended - start)
     points = [(i * rates.width, value) for i, value in enumerate(rates.values())]
@@ -69,9 +69,9 @@ def _svg(title: str, words: str, height: float, parts: Iterable[str]) -> str:
     name = "".join(letter for letter in title.lower() if letter.isalpha())
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}">'
-        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-labelledby="{name}t {name}d">'
-        f'<title id="{name}t">{escape(title)}</title><desc id="{name}d">{escape(words)}</desc>'
-        f"{''.join(parts)}</svg></div><p>{escape(words)}</p>"
+        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-labelledby="{name}t" '
+        f'aria-describedby="{name}d"><title id="{name}t">{escape(title)}</title>'
+        f'{"".join(parts)}</svg></div><p id="{name}d">{escape(words)}</p>'
     )
 
 
@@ -92,10 +92,9 @@ def _steps(title: str, words: str, points: Sequence[tuple[float, float]], second
     return _svg(title, words, _HEIGHT, parts)
 
 
-def _rules(high: float, place: object) -> Iterable[str]:
+def _rules(high: float, place: Callable[[float], float]) -> Iterator[str]:
     """Yield lines at round heights, with their numbers."""
-    assert callable(place)
-    step = _round_step(high / 3)
+    step = max(1.0, _round_step(high / 4))
     value = 0.0
     while value <= high:
         y = place(value)
@@ -104,7 +103,7 @@ def _rules(high: float, place: object) -> Iterable[str]:
         value += step
 
 
-def _seconds(seconds: float, bottom: float) -> Iterable[str]:
+def _seconds(seconds: float, bottom: float) -> Iterator[str]:
     """Yield the axis of time."""
     width = _WIDTH - _LEFT - _RIGHT
     step = _round_step(seconds / 6)
@@ -118,7 +117,7 @@ def _seconds(seconds: float, bottom: float) -> Iterable[str]:
 
 
 def _round_step(about: float) -> float:
-    """Return 1, 2 or 5 times a power of ten, no less than what is given.
+    """Return 1, 2, 2.5 or 5 times a power of ten, no less than what is given.
 
     >>> _round_step(3.2), _round_step(0.9), _round_step(170)
     (5.0, 1.0, 200.0)
@@ -126,7 +125,7 @@ def _round_step(about: float) -> float:
     power = 10.0 ** len(str(int(about))) / 10 if about >= 1 else 1.0
     while power > about > 0:
         power /= 10
-    return next(times * power for times in (1, 2, 5, 10, 20) if times * power >= about)
+    return next(times * power for times in (1, 2, 2.5, 5, 10, 20) if times * power >= about)
 
 
 def _lanes(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
@@ -180,4 +179,5 @@ def _thinned(points: list[tuple[float, int]], seconds: float) -> list[tuple[floa
     for at, count in points:
         place = int(_BINS * at / seconds) if seconds else 0
         found[place] = max(found.get(place, 0), count)
+        found[place + 1] = count  # until something changes there
     return [(place * seconds / _BINS, count) for place, count in sorted(found.items())]

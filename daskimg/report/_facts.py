@@ -143,7 +143,8 @@ def _modes(rows: pd.DataFrame) -> dict[str, int]:
 def _reasons(failures: pd.DataFrame) -> dict[str, tuple[int, list[Example]]]:
     found = {}
     for reason, count in failures["reason"].value_counts().items():
-        mine = failures[failures["reason"] == reason].drop_duplicates("row").head(_EXAMPLES)
+        mine = failures[failures["reason"] == reason].drop_duplicates("row")
+        mine = mine.nsmallest(_EXAMPLES, "row")
         lines = zip(mine["row"], mine["path"], mine["message"], strict=True)
         examples = [Example(int(row), str(path or ""), text) for row, path, text in lines]
         found[str(reason)] = int(count), examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     Cell = str | int | float
 
+_NUMBER = re.compile(r"[\d.,]+%?")
 STYLE = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 
 
@@ -52,7 +54,7 @@ def table(
         A class of the stylesheet.
     """
     rows = [list(line) for line in lines]
-    numbers = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(head))]
+    numbers = [all(_is_number(row[i]) for row in rows) for i in range(len(head))]
     longest = most or max(bars or [0.0]) or 1.0
     drawn = [_bar(length / longest) for length in bars] if bars is not None else [""] * len(rows)
     top = "".join(
@@ -86,6 +88,10 @@ def _line(row: list[Cell], numbers: list[bool], bar: str) -> str:
         for cell, number in zip(others, numbers[1:], strict=True)
     )
     return f'<tr><th scope="row"{_kind(numbers[0])}>{escape(str(first))}</th>{cells}{bar}</tr>'
+
+
+def _is_number(cell: Cell) -> bool:
+    return not isinstance(cell, str) or bool(_NUMBER.fullmatch(cell))
 
 
 def _kind(number: bool) -> str:

@@ -75,7 +75,7 @@ def _timeline(timeline: Timeline) -> Iterator[str]:
     yield f"<h3>Tasks</h3>{tasks(timeline)}"
     yield f"<h3>Time by stage</h3>{stages(timeline)}{legend()}"
     shares = timeline.shares()
-    lines = [(s, round(timeline.stages[s], 2), f"{shares[s]:.1%}") for s in STAGES]
+    lines = [(s, f"{timeline.stages[s]:,.2f}", f"{shares[s]:.1%}") for s in STAGES]
     yield table("Seconds of all tasks", ["stage", "seconds", "share"], lines)
     yield paragraph(f"The run was limited by {timeline.limit()}.")
 
@@ -123,7 +123,7 @@ def _balance(column: str, counts: dict[str, list[int]], facts: Facts) -> str:
         found.append(
             paragraph(f"The {len(ordered) - _CLASSES:,} smallest are not listed.", "soft")
         )
-    return f"<h3>{escape(column)}</h3>{''.join(found)}"
+    return "".join(found)
 
 
 def _classes(

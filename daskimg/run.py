@@ -72,6 +72,24 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
             self.fail(f"{value!r} is no size; try 64, or 48x64 for height x width", param, ctx)
 
 
+class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """The least and the most of something: ``1:8``."""
+
+    name = "MIN:MAX"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return (least, most)."""
+        if isinstance(value, tuple):
+            return value
+        least, _, most = str(value).partition(":")
+        try:
+            return int(least), int(most)
+        except ValueError:
+            self.fail(f"{value!r} are no bounds; try 1:8", param, ctx)
+
+
 def storage_option(function: Any) -> Any:
     """Let a command take storage options; they hold while it runs, and are shown nowhere."""
     return click.option(
@@ -160,12 +178,18 @@ def _use(context: click.Context, **given: Any) -> None:
               help="Commit if no more than this fraction of the samples failed.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS|FILE", envvar="DASK_SCHEDULER_ADDRESS",
               help="A Dask scheduler; by default a local cluster is started.")  # fmt: skip
+@click.option("--tls-ca", metavar="FILE", help="Whose certificates a tls:// scheduler may have.")
+@click.option("--tls-cert", metavar="FILE", help="This client's certificate, for tls://.")
+@click.option("--tls-key", metavar="FILE", help="Its key.")
+@click.option("--wait-workers", "wait", type=float, default=300.0, metavar="SECONDS",
+              show_default=True, help="For a cluster without workers; then exit 3.")  # fmt: skip
 @storage_option
 @click.option("--max-requests-per-second", type=click.IntRange(1), metavar="N",
               expose_value=False, callback=_use_rate,
               help="Of all workers together. By default what a new bucket bears: 4000 reads and "
               "800 writes, twice as many every 20 minutes.")  # fmt: skip
 @click.option("--workers", type=int, metavar="N", help="Worker processes of the local cluster.")
+@click.option("--adaptive", type=Bounds(), help="Worker processes, as many as there is work for.")
 @click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
 @click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")
 @click.option("--report", metavar="FILE.html", help="Write a page about the run and its store.")
@@ -307,7 +331,10 @@ class _Command:
         from daskimg.build import ClusterOptions
 
         given = self._given
-        names = ("scheduler", "workers", "threads", "memory_limit", "performance")
+        names = (
+            "scheduler", "workers", "threads", "memory_limit", "adaptive",
+            "tls_ca", "tls_cert", "tls_key", "wait", "performance",
+        )  # fmt: skip
         return ClusterOptions(**{name: given[name] for name in names})
 
     def _build(self, plan: Plan, cluster: ClusterOptions) -> int:
@@ -329,7 +356,9 @@ class _Command:
                 self._tally = tally
                 watcher(tally)
 
-            report = build_store(plan, cluster=cluster, on_tally=count, on_client=begin)
+            report = build_store(
+                plan, cluster=cluster, on_tally=count, on_client=begin, on_note=self._say
+            )
         return self._finished(report, plan)
 
     def _finished(self, report: Report, plan: Plan) -> int:

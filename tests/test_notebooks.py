@@ -17,7 +17,7 @@ from daskimg.build._live import Live, in_notebook
 from daskimg.build._report import Tally
 
 NOTEBOOKS = sorted((scenes.ROOT / "notebooks").glob("*.ipynb"))
-OWN = {"cloud", "quickstart", "recipes"}
+OWN = {"cloud", "quickstart", "recipes", "training"}
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 

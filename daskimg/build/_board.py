@@ -95,6 +95,8 @@ class Board:
         if word == "ended":
             self._ended = self._clock()
             self.outcome = message["outcome"]
+        elif word == "resumed":
+            self._resume(message)
         elif word == "running":
             self._begin(message["shard"], message["worker"])
         elif word == "failed":
@@ -102,6 +104,14 @@ class Board:
             self._set(message["shard"], FAILED)
         else:
             self._finish(message)
+
+    def _resume(self, message: Mapping[str, Any]) -> None:
+        for shard in message["shards"]:
+            self.states[shard] = DONE
+        self.done += message["samples"]
+        self.resumed += message["samples"]
+        self.failed += message["failed"]
+        self.reasons.update(message["reasons"])
 
     def _begin(self, shard: int, worker: str) -> None:
         if self.states[shard] != DONE:  # a copy of a task that was slow

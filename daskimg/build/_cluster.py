@@ -20,6 +20,7 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
+from daskimg.build._connection import client_of
 from daskimg.errors import OptionError, StoppedError
 from daskimg.options import given, whole
 
@@ -62,6 +63,13 @@ class ClusterOptions:
         ``False`` runs the workers in this process: for debuggers and small tests.
     dashboard
         Whether the local cluster has a dashboard.
+    adaptive
+        The least and the most worker processes of the local cluster: it grows with the tasks.
+    tls_ca, tls_cert, tls_key
+        Files for a ``tls://`` scheduler: whom to trust, and who this client is. Without them
+        Dask's configuration has its say.
+    wait
+        Seconds for which a cluster without workers is waited for.
     performance
         File that Dask's own performance report of the run is written to, if any.
     """
@@ -72,6 +80,11 @@ class ClusterOptions:
     memory_limit: str = "auto"
     processes: bool = True
     dashboard: bool = True
+    adaptive: tuple[int, int] | None = None
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    wait: float = 300.0
     performance: str | None = None
 
     def __post_init__(self) -> None:
@@ -92,6 +105,37 @@ class ClusterOptions:
                 raise OptionError(
                     f"--memory-limit must be a size, got {self.memory_limit!r}; try 2GB"
                 ) from None
+        if self.adaptive is not None:
+            self._check_adaptive(*self.adaptive)
+        self._check_certificates()
+        if not self.wait >= 0:
+            raise OptionError(f"--wait-workers must be at least 0 seconds, got {self.wait}")
+
+    def _check_adaptive(self, least: int, most: int) -> None:
+        if self.scheduler is not None:
+            raise OptionError(
+                "--adaptive is for a local cluster; another is scaled where it is started"
+            )
+        if self.workers is not None:
+            raise OptionError("give --workers or --adaptive, not both")
+        whole("--adaptive", least, "try 1:4")
+        if most < least:
+            raise OptionError(
+                f"--adaptive must rise from the least to the most, got {least}:{most}; "
+                f"try {least}:{2 * least}"
+            )
+
+    def _check_certificates(self) -> None:
+        files = {name: getattr(self, name) for name in ("tls_ca", "tls_cert", "tls_key")}
+        given_files = {name: path for name, path in files.items() if path is not None}
+        for name, path in given_files.items():
+            option = f"--{name.replace('_', '-')}"
+            if self.scheduler is None:
+                raise OptionError(f"{option} is for --scheduler tls://...")
+            if not Path(path).is_file():
+                raise OptionError(f"{option} {path} is no file")
+        if given_files and len(given_files) < len(files):
+            raise OptionError("--tls-ca, --tls-cert and --tls-key go together; give all three")
 
     def shape(self) -> tuple[int, int]:
         """Return worker processes and threads of each.
@@ -100,7 +144,11 @@ class ClusterOptions:
         (3, 2)
         """
         cores = int(CPU_COUNT)  # affinity and containers' limits are reckoned in
-        workers = self.workers or math.ceil(cores / (self.threads or _MOST_THREADS))
+        workers = (
+            self.workers
+            or (self.adaptive or [0])[0]
+            or math.ceil(cores / (self.threads or _MOST_THREADS))
+        )
         return workers, self.threads or max(1, cores // workers)
 
 
@@ -123,7 +171,7 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
 def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
     """Yield a function that returns the client: a local cluster starts in the meantime."""
     if options.scheduler is not None:
-        with _client_of(options.scheduler) as client:
+        with client_of(options) as client:
             yield lambda: client
         return
     if options.processes and _is_being_imported():
@@ -214,7 +262,7 @@ def _ttl() -> str:
 def _local_cluster(options: ClusterOptions) -> LocalCluster:
     workers, threads = options.shape()
     _shield_from_interrupts()
-    return LocalCluster(
+    cluster = LocalCluster(
         n_workers=workers,
         threads_per_worker=threads,
         processes=options.processes,
@@ -224,6 +272,10 @@ def _local_cluster(options: ClusterOptions) -> LocalCluster:
         scheduler_kwargs={} if options.dashboard else {"dashboard_address": "127.0.0.1:0"},
         silence_logs=logging.CRITICAL,
     )
+    if options.adaptive is not None:
+        least, most = options.adaptive
+        cluster.adapt(minimum=least, maximum=most)
+    return cluster
 
 
 def _shield_from_interrupts() -> None:
@@ -235,18 +287,6 @@ def _shield_from_interrupts() -> None:
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # its start would unblock the signal again
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-
-def _client_of(scheduler: str) -> Client:
-    try:
-        if Path(scheduler).is_file():
-            return Client(scheduler_file=scheduler, timeout=10)
-        return Client(scheduler, timeout=10)
-    except Exception as error:  # a file of anything, an address of anything
-        raise OptionError(
-            f"no scheduler answers at {scheduler} ({error}); give an address like "
-            f"tcp://host:8786, or the name of a scheduler file"
-        ) from error
 
 
 def _dashboard_address() -> str:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
+import uuid
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed import KilledWorker, futures_of
+from distributed import futures_of
 
 from daskimg import fetch, store
 from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
+from daskimg.build._resume import finished
 from daskimg.build._shards import (
     assemble_rows,
     assemble_samples,
     build_shard,
-    fresh,
     mapped,
     read_rows,
     told,
 )
-from daskimg.build._suspects import convicted, described
+from daskimg.build._suspects import convict, described
 from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
 from daskimg.task import REPORT, ROWS
 from daskimg.timeline import Timeline
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from daskimg.build._crew import Crew
+    from daskimg.build._shards import Killers
     from daskimg.build._watch import Channel
     from daskimg.fetch import Folder
     from daskimg.plan import Brief, Plan, ShardRows
@@ -56,6 +58,8 @@ class Course:
         Called with the counts whenever a shard is finished.
     channel
         How tasks tell the scheduler what they do, if it watches.
+    resuming
+        Whether shards may be finished already.
     """
 
     def __init__(
@@ -66,12 +70,15 @@ class Course:
         crew: Crew,
         on_tally: Callable[[Tally], None],
         channel: Channel | None = None,
+        *,
+        resuming: bool = False,
     ) -> None:
         self._plan = plan
         self._brief = brief
         self._folder = folder
         self._crew = crew
         self._on_tally = on_tally
+        self._fresh = not resuming
         self._channel = channel
         self._began = time.perf_counter()
         threads = sum(crew.threads.values())
@@ -79,49 +86,63 @@ class Course:
 
     def run(self, stored: store.StoredPlan, outcome: str) -> Report:
         """Build what is not finished yet, commit, and report."""
-        examples: tuple[store.Failure, ...] = ()
         try:
-            self._build_shards()
-            if self._tally.failed > self._plan.options.max_failed * self._tally.total:
-                outcome = "refused"
-                examples = store.first_failures(self._folder, self._tally.failed_in)
-            else:
-                self._commit(stored)
+            with told(self._crew, self._brief, self._channel) as run:
+                self._build_shards(run)
+                if self._tally.failed > self._plan.options.max_failed * self._tally.total:
+                    examples = store.first_failures(self._folder, self._tally.failed_in)
+                    return self._report("refused", examples)
+                self._commit(run, stored)
         except (OSError, StoreError, ManifestError, AccessError) as error:  # work has been done
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError("another run has finished this store meanwhile") from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
+        return self._report(outcome)
+
+    def _report(self, outcome: str, examples: tuple[store.Failure, ...] = ()) -> Report:
         self._tally.traffic.add(fetch.traffic(reset=True))
         return Report.of(self._plan, outcome, self._tally, examples)
 
-    def _build_shards(self) -> None:
+    def _build_shards(self, run: str) -> None:
         """Build all shards; those that kill their workers at last, without the row that does."""
-        spans = self._plan.shard_rows()
+        spans = self._unfinished(run)
         for round_ in range(_ROUNDS):
-            killed = self._build_some(spans)
-            if not killed:
+            spans = self._build_some(run, spans)
+            if not spans:
                 return
-            if round_ == _ROUNDS - 1:
-                break
-            self._brief = convicted(self._crew, self._folder, self._brief, killed)
-            spans = killed
+            if round_ < _ROUNDS - 1:
+                convict(self._crew, self._folder, run, spans)
         raise StoppedError(
-            f"{described(killed[0])} kills its worker, and none of its rows does so alone: the "
+            f"{described(spans[0])} kills its worker, and none of its rows does so alone: the "
             f"workers may lack memory; give them more, or fewer threads, and run the same "
             f"command again to go on"
         )
 
-    def _build_some(self, spans: list[ShardRows]) -> list[ShardRows]:
-        """Build shards, and return those that killed their workers."""
-        killed = []
-        with told(self._crew.client, self._brief, self._channel) as run:
-            jobs = Jobs(self._crew, partial(self._submit, run))
-            with closing(jobs.results(spans)) as results:
-                for span, found in results:
-                    if isinstance(found, KilledWorker):
-                        killed.append(span)
-                    else:
-                        self._count(found)
+    def _unfinished(self, run: str) -> list[ShardRows]:
+        """Return the shards that need a task; count the others."""
+        spans = self._plan.shard_rows()
+        if self._fresh:
+            return spans
+        known: set[int] = set()
+        for entries, traffic in finished(self._crew, self._folder, run):
+            for entry in entries:
+                known.add(entry.shard)
+                self._tally.resume(entry)
+            self._tally.traffic.add(traffic)
+            self._on_tally(self._tally)
+            if self._channel is not None:
+                self._channel.resumed(self._crew.client, entries)
+        return [span for span in spans if span.shard not in known]
+
+    def _build_some(self, run: str, spans: list[ShardRows]) -> list[ShardRows]:
+        """Build shards without what is known to kill, and return those that killed workers."""
+        killed: list[ShardRows] = []
+        convicted = () if self._fresh else store.read_verdicts(self._folder)
+        self._fresh = False
+        submit = partial(self._submit, run, convicted)
+        with closing(Jobs(self._crew, submit, killed.append).results(spans)) as results:
+            for _, report in results:
+                self._count(report)
         return killed
 
     def _count(self, report: Any) -> None:
@@ -131,23 +152,25 @@ class Course:
         self._stop_early()
 
     def _submit(
-        self, run: str, spans: Sequence[ShardRows], workers: list[str]
+        self, run: str, convicted: Killers, spans: Sequence[ShardRows], workers: list[str]
     ) -> list[Future[Any]]:
         """Hand out one partition a shard; never repartitioned: a shard has one writer."""
         import dask.dataframe as dd  # here: it takes longer than a cluster takes to start
 
         # Rows are as the store's Parquet has them; Dask is not to turn text into its own.
         with dask.config.set({"dataframe.convert-string": False}):
-            rows = dd.from_map(read_rows, spans, run=run, meta=ROWS, label="daskimg-rows")
+            rows = dd.from_map(read_rows, spans, run=run, meta=ROWS, label="daskimg")
             reports = rows.map_partitions(
                 build_shard,
                 run,
+                convicted,
                 meta=REPORT,
                 enforce_metadata=False,
-                token=fresh("daskimg-shard"),
+                token=f"shard-{uuid.uuid4().hex}",
             )
             placed = {"workers": workers, "allow_other_workers": True} if workers else {}
-            futures = futures_of(self._crew.client.persist(reports, **placed))
+            # One task a shard, not two: of their names the dashboard makes daskimg-shard.
+            futures = futures_of(self._crew.client.persist(reports.optimize(), **placed))
             return sorted(futures, key=lambda future: future.key[1])  # by partition
 
     def _stop_early(self) -> None:
@@ -163,23 +186,19 @@ class Course:
                 f"{min(1.0, share + 0.01):.2f}"
             )
 
-    def _commit(self, stored: store.StoredPlan) -> None:
+    def _commit(self, run: str, stored: store.StoredPlan) -> None:
         brief = self._brief
         # Labels are written in place: no reader is to meet new numbers and old names.
         self._folder.remove("zarr.json")
         total = store.Assembled()
-        with told(self._crew.client, brief) as run:
-            for work, items in (
-                (assemble_samples, store.sample_spans(brief)),
-                (assemble_rows, list(store.row_files(brief.rows))),
-            ):
-                jobs = Jobs(self._crew, partial(mapped, self._crew.client, work, run))
-                with closing(jobs.results(items)) as results:
-                    for item, found in results:
-                        if isinstance(found, KilledWorker):
-                            raise StoppedError(f"the commit of part {item} kills its worker")
-                        assembled, traffic = found
-                        total.add(assembled)
-                        self._tally.traffic.add(traffic)
+        for work, items in (
+            (assemble_samples, store.sample_spans(brief)),
+            (assemble_rows, list(store.row_files(brief.rows))),
+        ):
+            jobs = Jobs(self._crew, partial(mapped, self._crew.client, work, run))
+            with closing(jobs.results(items)) as results:
+                for _, (assembled, traffic) in results:
+                    total.add(assembled)
+                    self._tally.traffic.add(traffic)
         commit = store.commit_store(self._folder, brief, stored, total)
         store.tidy(self._folder, commit)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from concurrent.futures import TimeoutError as Unanswered
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from distributed.protocol.pickle import dumps, loads
 
 from daskimg.errors import StoppedError
 from daskimg.words import counted
@@ -14,8 +18,9 @@ from daskimg.words import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from distributed import Client
+    from distributed import Client, WorkerPlugin
 
+_PARTING = 5.0  # seconds that are waited for workers to forget a run
 _LOOK = 5.0  # seconds between looks at the scheduler
 _BLINK = 3.0  # seconds in which a nanny starts a worker anew: not worth a line
 _GO_ON = "run the same command again to go on"
@@ -50,7 +55,9 @@ class Crew:
         The client; how long things are waited for.
     tell
         Takes a line for people.
-    threads
+    name
+        Of the run, as the cluster knows it.
+    threads, memory
         Of each worker that is there, by address.
     seen, lost
         Workers that were there at some time; those that are not any more.
@@ -62,7 +69,9 @@ class Crew:
     client: Client
     patience: Patience
     tell: Callable[[str], None]
+    name: str = field(default_factory=lambda: f"daskimg-{uuid.uuid4().hex[:12]}")
     threads: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     retried: int = 0
@@ -70,6 +79,7 @@ class Crew:
     _looked: float = 0.0
     _alone_since: float | None = None
     _told: bool = False
+    _parts: int = 0
 
     def wait(self) -> None:
         """Wait until there is a worker.
@@ -96,6 +106,7 @@ class Crew:
         workers = self.ask("identity", n_workers=-1)["workers"]
         self._looked = time.monotonic()
         self.threads = {address: int(facts["nthreads"]) for address, facts in workers.items()}
+        self.memory = {each: int(facts["memory_limit"] or 0) for each, facts in workers.items()}
         self.lost |= self.seen - set(self.threads)
         self.seen |= set(self.threads)
         self._mind_the_gap(now)
@@ -134,11 +145,41 @@ class Crew:
             return answer.result(self.patience.scheduler)
         except Unanswered:
             answer.cancel()
+            leaving = asyncio.run_coroutine_threadsafe(_left(self.client), loop.asyncio_loop)
+            with suppress(Exception):
+                leaving.result(_PARTING)
             raise StoppedError(
                 f"the scheduler has not answered for {self.patience.scheduler:g} seconds; {_GO_ON}"
             ) from None
         except OSError as error:
-            raise StoppedError(f"the connection to the scheduler is lost; {_GO_ON}") from error
+            who = "a worker" if self.client.status == "running" else "the scheduler"
+            raise StoppedError(f"the connection to {who} is lost; {_GO_ON}") from error
+
+    def fresh(self) -> str:
+        """Return a name for a part of the run: whose it is tells ``run_of``."""
+        self._parts += 1
+        return f"{self.name}.{self._parts}"
+
+    def register(self, plugin: WorkerPlugin, name: str) -> None:
+        """Have all workers set up by a plugin, also those that join later.
+
+        Raises
+        ------
+        Exception
+            What the first of them says that cannot be.
+        """
+        answers = self.ask(
+            "register_worker_plugin", plugin=dumps(plugin), name=name, idempotent=False
+        )
+        for answer in answers.values():
+            if answer["status"] == "error":
+                raise loads(answer["exception"])
+
+    def unregister(self, name: str) -> None:
+        """Have workers forget a plugin; the scheduler may be gone, or a worker be frozen."""
+        with suppress(Exception):
+            call = self.client._unregister_worker_plugin
+            self.client.sync(call, name, callback_timeout=_PARTING)
 
     def others(self, avoided: Iterable[str]) -> list[str]:
         """Return the workers that are there, but for some."""
@@ -163,6 +204,19 @@ class Crew:
 
     def __str__(self) -> str:
         return counted(len(self.threads), "worker")
+
+
+def run_of(part: str) -> str:
+    """Return the name of the run to which a part belongs."""
+    return part.partition(".")[0]
+
+
+async def _left(client: Any) -> None:
+    """Close a client whose scheduler says nothing: whoever asks it now is refused at once."""
+    client.status = "closing"  # else it would connect again
+    if client.scheduler_comm is not None:
+        client.scheduler_comm.comm.abort()
+    await client._close(fast=True)
 
 
 async def _asked(question: Callable[..., Any], words: dict[str, Any]) -> Any:

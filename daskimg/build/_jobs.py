@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from distributed import KilledWorker
 
@@ -52,20 +52,27 @@ class Jobs(Generic[Item]):
     submit
         Hands some items out, to these workers rather than others where there are any given,
         and returns a future for each.
+    on_killed
+        Takes an item that has killed as many workers as the scheduler allows; by default that
+        ends the run.
     """
 
     def __init__(
-        self, crew: Crew, submit: Callable[[Sequence[Item], list[str]], list[Future[Any]]]
+        self,
+        crew: Crew,
+        submit: Callable[[Sequence[Item], list[str]], list[Future[Any]]],
+        on_killed: Callable[[Item], object] | None = None,
     ) -> None:
         self._crew = crew
         self._submit = submit
+        self._on_killed = on_killed or _stop
         self._jobs: dict[Any, _Job[Item]] = {}
         self._waiting: deque[Item] = deque()
         self._back: SimpleQueue[Future[Any]] = SimpleQueue()
         self._done = 0
 
     def results(self, items: Iterable[Item]) -> Generator[tuple[Item, Any], None, None]:
-        """Yield each item with its result, or with ``KilledWorker``, in the order of arrival.
+        """Yield each item that killed no worker with its result, in the order of arrival.
 
         Raises
         ------
@@ -73,7 +80,7 @@ class Jobs(Generic[Item]):
             If a job fails on several workers, or nothing can come back any more.
         """
         self._waiting = deque(items)
-        self._began = self._heard = time.monotonic()
+        self._began = self._heard = self._last = time.monotonic()
         self._done = 0
         try:
             self._hand_out()
@@ -114,14 +121,14 @@ class Jobs(Generic[Item]):
         job = self._jobs.get(future.key)
         if job is None:  # its twin was faster
             return
-        self._heard = time.monotonic()
+        self._heard = self._last = time.monotonic()
         try:
             found = future.result(timeout=_FETCH)
-        except KilledWorker as killed:
-            if len(job.futures) > 1:
-                self._drop(job, future)
-                return
-            found = killed
+        except KilledWorker:
+            self._drop(job, future)
+            if not job.futures:  # else its twin may do better
+                self._on_killed(job.item)
+            return
         except CancelledError as error:
             raise StoppedError(
                 "the connection to the scheduler is lost; run the same command again to go on"
@@ -166,27 +173,39 @@ class Jobs(Generic[Item]):
 
     def _double(self) -> None:
         """Give the last jobs to idle workers, too, if nothing has come back for long."""
-        idle = sum(self._crew.threads.values()) - len(self._jobs)
-        silent = time.monotonic() - self._heard
-        if self._waiting or idle <= 0 or silent < self._crew.patience.straggler:
-            return
-        if self._done:
-            threads = sum(self._crew.threads.values())
-            mean = (self._heard - self._began) * threads / self._done
-            if silent < _DAWDLING * mean:
-                return
-        elif silent < _DAWDLING * self._crew.patience.straggler:
+        if self._waiting or not self._jobs or not self._is_late():
             return
         self._heard = time.monotonic()
         held = self._crew.ask("processing", workers=None)
         places = {key: address for address, keys in held.items() for key in keys}
-        single = [job for job in self._jobs.values() if len(job.futures) == 1]
-        for job in single[:idle]:
+        free = {
+            address: threads - len(held.get(address, ()))
+            for address, threads in self._crew.threads.items()
+        }
+        for job in [job for job in self._jobs.values() if len(job.futures) == 1]:
             (future,) = job.futures
-            others = self._crew.others([places.get(future.key, "")])
-            if others:
+            own = places.get(future.key)
+            idle = [address for address, room in free.items() if room > 0 and address != own]
+            if own is not None and idle:
+                free[idle[0]] -= 1
                 self._crew.doubled += 1
-                self._follow(job, self._submit([job.item], others)[0])
+                self._follow(job, self._submit([job.item], idle)[0])
+
+    def _is_late(self) -> bool:
+        """Tell whether nothing has come back for much longer than a job takes."""
+        silent = time.monotonic() - self._heard
+        patience = self._crew.patience.straggler
+        if not self._done:
+            return silent > _DAWDLING * patience
+        mean = (self._last - self._began) * sum(self._crew.threads.values()) / self._done
+        return silent > max(patience, _DAWDLING * mean)
+
+
+def _stop(item: object) -> NoReturn:
+    raise StoppedError(
+        f"a task ({item}) kills its workers; look at their logs, and run the same command again "
+        f"to go on"
+    )
 
 
 def _is_final(error: Exception) -> bool:

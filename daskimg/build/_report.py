@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from daskimg.plan import Plan
-    from daskimg.store import Failure
+    from daskimg.store import Entry, Failure
 
 _FAULTS = {"throttled": "429", "server": "5xx", "timeout": "time-out", "corrupt": "damaged"}
 _SHARDS = 3  # as many as there are examples of a reason
@@ -74,8 +74,22 @@ class Tally:
         """Samples built by this run, a second."""
         return (self.done - self.resumed) / self.seconds if self.seconds > 0 else 0.0
 
+    def resume(self, entry: Entry) -> None:
+        """Count a shard that was finished before this run."""
+        self.done += entry.samples
+        self.resumed += entry.samples
+        self.shards += 1
+        self.failed += entry.failed
+        self.reduced += entry.reduced
+        self.completed += entry.completed
+        self._count_reasons(entry.reasons, entry.shard)
+
     def add(self, line: pd.DataFrame) -> None:
-        """Count a task's report."""
+        """Count a task's report.
+
+        One that found its shard finished is the second of a task whose worker was lost before
+        it could be asked: this run's own, only its times are lost.
+        """
         report = line.iloc[0]
         samples = int(report["samples"])
         self.done += samples
@@ -84,17 +98,16 @@ class Tally:
         self.reduced += int(report["reduced"])
         self.completed += int(report["completed"])
         self.traffic.add(Traffic.from_json(json.loads(report["traffic"])))
-        reasons = json.loads(report["reasons"])
+        self._count_reasons(json.loads(report["reasons"]), int(report["shard"]))
+        self.source_bytes += int(report["source_bytes"])
+        self.stored_bytes += int(report["stored_bytes"])
+        if not report["resumed"]:
+            self.timeline.add(_span(report), {s: float(report[s]) for s in STAGES}, report["cpu"])
+
+    def _count_reasons(self, reasons: dict[str, int], shard: int) -> None:
         self.reasons.update(reasons)
         for reason in reasons:
-            shards = {*self.failed_in.get(reason, ()), int(report["shard"])}
-            self.failed_in[reason] = sorted(shards)[:_SHARDS]
-        if report["resumed"]:
-            self.resumed += samples
-        else:
-            self.source_bytes += int(report["source_bytes"])
-            self.stored_bytes += int(report["stored_bytes"])
-            self.timeline.add(_span(report), {s: float(report[s]) for s in STAGES}, report["cpu"])
+            self.failed_in[reason] = sorted({*self.failed_in.get(reason, ()), shard})[:_SHARDS]
 
 
 def _span(report: pd.Series[Any]) -> Span:

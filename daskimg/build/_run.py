@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from distributed import Client, get_client
+from distributed import Client, LocalCluster, get_client
+from distributed.deploy.cluster import Cluster
 
 from daskimg import fetch, store
 from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
+from daskimg.build._fitness import check_memory, check_versions, fit
 from daskimg.build._live import Live, in_notebook
+from daskimg.build._log import logged
 from daskimg.build._performance import recorded
 from daskimg.build._report import Report, Tally
-from daskimg.build._shards import fresh
 from daskimg.build._standing import standing_of
 from daskimg.build._trial import check_sources, try_on
 from daskimg.build._watch import begin_watch, outcome_told
@@ -32,7 +34,7 @@ from daskimg.plan import Plan
 from daskimg.statistics import COMPILE_PAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from daskimg.build._standing import Standing
@@ -45,7 +47,7 @@ def build_store(
     plan: Plan,
     *,
     client: Client | None = None,
-    cluster: ClusterOptions | None = None,
+    cluster: ClusterOptions | Cluster | None = None,
     on_tally: Callable[[Tally], None] | None = None,
     on_client: Callable[[Client], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -59,7 +61,7 @@ def build_store(
     client
         A Dask client. By default the current one, else a local cluster for this run.
     cluster
-        What that local cluster is like.
+        What that local cluster is like, or a scheduler's address; or a cluster object of Dask's.
     on_tally
         Called with the counts whenever a shard is finished; by default a notebook shows a bar.
     on_client
@@ -95,9 +97,14 @@ def build_store(
     with _connecting(client, cluster) as connected:
         client = connected()
         note = on_note or _LOG.warning
-        crew = Crew(client, Patience(), note)
+        given_options = cluster if isinstance(cluster, ClusterOptions) else ClusterOptions()
+        crew = Crew(client, Patience(workers=given_options.wait), note)
         crew.wait()
-        with set_up(client):
+        check_memory(crew, plan)
+        foreign = not isinstance(client.cluster, LocalCluster)  # else it is this environment's
+        if foreign:
+            check_versions(crew)
+        with set_up(client), fit(crew, plan) if foreign else nullcontext():
             if step == "begin" or damaged:
                 try_on(crew, plan)
             stored, expected = _begin(plan, standing, damaged)
@@ -114,14 +121,20 @@ def build_store(
                 compiled=plan.values >= COMPILE_PAYS,
                 retry=moved and standing.commit is None,
                 spare=_spare_memory(client),
-                call=fresh("daskimg"),
-                convicted=store.read_verdicts(standing.folder),
+                call=crew.fresh(),
             )
-            course = Course(plan, brief, standing.folder, crew, on_tally or _silent, channel)
-            file = cluster.performance if cluster else None
-            with recorded(client, file, note), outcome_told(client, channel) as tell:
+            course = Course(
+                plan, brief, standing.folder, crew, on_tally or _silent, channel,
+                resuming=step != "begin",
+            )  # fmt: skip
+            with (
+                logged(standing.folder, stored.run, crew) as log,
+                recorded(client, given_options.performance, note),
+                outcome_told(client, channel) as tell,
+            ):
                 report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
                 tell(report.outcome)
+                log(report)
             return report
 
 
@@ -136,7 +149,7 @@ def _check_types(plan: object, client: object, cluster: object) -> None:
             f"client must be a dask.distributed.Client, got {given(client)}; an address goes "
             f"into cluster=ClusterOptions(scheduler='tcp://host:8786')"
         )
-    if cluster is not None and not isinstance(cluster, ClusterOptions):
+    if cluster is not None and not isinstance(cluster, ClusterOptions | Cluster):
         raise OptionError(
             f"cluster must be ClusterOptions, got {given(cluster)}; "
             f"try cluster=ClusterOptions(workers=4)"
@@ -189,14 +202,22 @@ def _silent(tally: Tally) -> None:
 
 
 def _connecting(
-    client: Client | None, cluster: ClusterOptions | None
+    client: Client | None, cluster: ClusterOptions | Cluster | None
 ) -> AbstractContextManager[Callable[[], Client]]:
     """Return a context of a function that returns the client, once there is one."""
     if client is None and cluster is None:
         client = _current_client()
     if client is not None:
         return nullcontext(lambda: client)
+    if isinstance(cluster, Cluster):
+        return _joining(cluster)
     return starting(cluster or ClusterOptions())
+
+
+@contextmanager
+def _joining(cluster: Cluster) -> Iterator[Callable[[], Client]]:
+    with Client(cluster) as client:
+        yield lambda: client
 
 
 def _current_client() -> Client | None:

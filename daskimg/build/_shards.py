@@ -6,18 +6,30 @@ and a few numbers.
 
 from __future__ import annotations
 
-import uuid
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from distributed import WorkerPlugin, get_worker
 from distributed.protocol.pickle import dumps
 
 from daskimg import fetch, store
+from daskimg.build._crew import run_of
+from daskimg.build._fitness import FAULTS
 from daskimg.build._rest import resting
 from daskimg.build._shown import show_task
 from daskimg.errors import DaskimgError
-from daskimg.task import Limits, Verdict, find_killers, read_shard_rows, run_task, try_some
+from daskimg.task import (
+    Limits,
+    Verdict,
+    find_killers,
+    must_retry,
+    read_shard_rows,
+    run_task,
+    try_some,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from distributed import Client, Future, Worker
 
+    from daskimg.build._crew import Crew
     from daskimg.build._watch import Channel
     from daskimg.plan import Brief, ShardRows
     from daskimg.task import Trial
@@ -35,8 +48,11 @@ _BRIEFS: dict[str, Brief] = {}
 _CHANNELS: dict[str, Channel] = {}
 """How they tell the scheduler what they do, those that it watches."""
 
+Killers = tuple[tuple[int, int], ...]
+"""(shard, row) of what killed its worker."""
+
 _ON = "on worker "
-_PARTING = 5.0  # seconds that are waited for workers to forget a run
+_AT_ONCE = 8  # entries read at a time: the wait for a bucket is theirs, not the run's
 
 
 class UnfitWorker(DaskimgError):
@@ -62,72 +78,68 @@ class _Told(WorkerPlugin):
 
 
 @contextmanager
-def told(client: Client, brief: Brief, channel: Channel | None = None) -> Iterator[str]:
-    """Have all workers know what a run does while the context lasts; yield the run's name."""
-    client.register_plugin(_Told(brief, channel), name=brief.call)
+def told(crew: Crew, brief: Brief, channel: Channel | None = None) -> Iterator[str]:
+    """Have all workers know what a run does while the context lasts; yield the part's name."""
+    crew.register(_Told(brief, channel), brief.call)
     try:
         yield brief.call
     finally:
-        # The scheduler may be gone, or a worker frozen; and the run is over.
-        with suppress(Exception):
-            client.sync(client._unregister_worker_plugin, brief.call, callback_timeout=_PARTING)
-
-
-def fresh(name: str) -> str:
-    """Return a name for tasks that no earlier run on this cluster can have given its own.
-
-    Equal graphs have equal keys: the scheduler might hand back what a cancelled run left.
-    """
-    return f"{name}-{uuid.uuid4().hex}"
+        crew.unregister(brief.call)
 
 
 def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
     """Return the rows of a shard."""
-    with _named():
-        return read_shard_rows(span, _BRIEFS[run])
+    with _part(run) as brief:
+        return read_shard_rows(span, brief)
 
 
-def build_shard(rows: pd.DataFrame, run: str) -> pd.DataFrame:
-    """Build a shard, and return its report with the worker's name."""
-    with _named():
-        brief, channel = _BRIEFS[run], _CHANNELS.get(run)
-        with resting(brief) as rest:
-            report = (
-                show_task(rows, brief, channel, rest)
-                if channel
-                else run_task(rows, brief, rest=rest)
-            )
+def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFrame:
+    """Build a shard without what kills its worker; return its report, with the worker's name."""
+    with _part(run) as told_brief, resting(told_brief) as rest:
+        brief, channel = replace(told_brief, convicted=convicted), _CHANNELS.get(run)
+        if channel:
+            report = show_task(rows, brief, channel, rest)
+        else:
+            report = run_task(rows, brief, rest=rest)
         return report.assign(worker=str(get_worker().name))
+
+
+def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffic]:
+    """Return the entries of shards that are finished and stay so, without their sums."""
+    with _part(run) as brief, ThreadPoolExecutor(_AT_ONCE) as pool:
+        read = partial(store.whole_entry, fetch.open_folder(brief.url))
+        found = [entry for entry in pool.map(read, shards) if entry]
+        kept = [replace(entry, sums={}) for entry in found if not must_retry(entry, brief)]
+        return kept, fetch.traffic(reset=True)
 
 
 def try_given(rows: pd.DataFrame, run: str) -> Trial:
     """Decode some rows until one works, as this worker sees them."""
-    with _named():
-        return try_some(rows, _BRIEFS[run], thorough=False)
+    with _part(run) as brief:
+        return try_some(rows, brief, thorough=False)
 
 
-def try_alone(span: ShardRows, run: str) -> list[Verdict]:
-    """Find the rows of a shard that kill their worker, in processes beside this one."""
-    with _named():
-        brief = _BRIEFS[run]
+def try_alone(span: ShardRows, run: str, known: Killers) -> list[Verdict]:
+    """Find more rows of a shard that kill their worker, in processes beside this one."""
+    with _part(run) as brief:
         limits = Limits(memory=get_worker().memory_manager.memory_limit)
-        return find_killers(read_shard_rows(span, brief), brief, limits, dumps)
+        rows = read_shard_rows(span, brief)
+        convicted = [row for shard, row in known if shard == span.shard]
+        return find_killers(rows[~rows["row"].isin(convicted)], brief, limits, dumps)
 
 
 def assemble_samples(
     span: tuple[int, int, int], run: str
 ) -> tuple[store.Assembled, fetch.Traffic]:
     """Write a chunk of each small array; return what was written, and the traffic since."""
-    with _named():
-        brief = _BRIEFS[run]
+    with _part(run) as brief:
         found = store.assemble_samples(fetch.open_folder(brief.url), brief, span)
         return found, fetch.traffic(reset=True)
 
 
 def assemble_rows(number: int, run: str) -> tuple[store.Assembled, fetch.Traffic]:
     """Write a file of the rows table; return what was written, and the traffic since."""
-    with _named():
-        brief = _BRIEFS[run]
+    with _part(run) as brief:
         found = store.assemble_rows(fetch.open_folder(brief.url), brief, number)
         return found, fetch.traffic(reset=True)
 
@@ -145,10 +157,13 @@ def mapped(
 
 
 @contextmanager
-def _named() -> Iterator[None]:
-    """Note on every error which worker met it: the next try is to be another's."""
+def _part(run: str) -> Iterator[Brief]:
+    """Yield what a task is told; note on its errors whose they are: the next try is another's."""
     try:
-        yield
+        fault = FAULTS.get(run_of(run))
+        if fault:
+            raise UnfitWorker(fault)
+        yield _BRIEFS[run]
     except Exception as error:
         error.add_note(f"{_ON}{get_worker().address}")
         raise

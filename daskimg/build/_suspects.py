@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from distributed import KilledWorker
-
 from daskimg import store
 from daskimg.build._jobs import Jobs
-from daskimg.build._shards import fresh, mapped, told, try_alone
+from daskimg.build._shards import mapped, try_alone
 from daskimg.errors import StoppedError
 from daskimg.words import named
 
 if TYPE_CHECKING:
     from daskimg.build._crew import Crew
     from daskimg.fetch import Folder
-    from daskimg.plan import Brief, ShardRows
+    from daskimg.plan import ShardRows
     from daskimg.task import Verdict
 
 _GO_ON = "then run the same command again to go on"
@@ -29,8 +26,8 @@ def described(span: ShardRows) -> str:
     return f"shard {span.shard} (rows {span.first:,} to {span.stop - 1:,})"
 
 
-def convicted(crew: Crew, folder: Folder, brief: Brief, suspects: list[ShardRows]) -> Brief:
-    """Try the rows of shards alone, keep what is found, and return a brief that knows it.
+def convict(crew: Crew, folder: Folder, run: str, suspects: list[ShardRows]) -> None:
+    """Try the rows of shards alone, and keep in the store which are convicted.
 
     A row is convicted if it ended two processes in which nothing else went on. Lack of memory,
     a wait and signals that others send convict none: they stop the run, when all shards have
@@ -43,22 +40,15 @@ def convicted(crew: Crew, folder: Folder, brief: Brief, suspects: list[ShardRows
     """
     for span in suspects:
         crew.tell(f"{described(span)} killed its worker: its rows are tried alone")
+    known = store.read_verdicts(folder)
+    jobs = Jobs(crew, partial(mapped, crew.client, partial(try_alone, known=known), run))
     innocent: list[Verdict] = []
-    with told(crew.client, replace(brief, call=fresh("daskimg"))) as run:
-        jobs = Jobs(crew, partial(mapped, crew.client, try_alone, run))
-        with closing(jobs.results(suspects)) as results:
-            for span, found in results:
-                if isinstance(found, KilledWorker):
-                    raise StoppedError(
-                        f"{described(span)} kills its worker, and even a process beside it; give "
-                        f"workers more memory, {_GO_ON}"
-                    )
-                _keep(crew, folder, span, found)
-                innocent += [verdict for verdict in found if not verdict.guilty]
+    with closing(jobs.results(suspects)) as results:
+        for span, found in results:
+            _keep(crew, folder, span, found)
+            innocent += [verdict for verdict in found if not verdict.guilty]
     if innocent:
         raise StoppedError(_advice(innocent[0]))
-    call = fresh("daskimg")
-    return replace(brief, call=call, convicted=store.read_verdicts(folder))
 
 
 def _keep(crew: Crew, folder: Folder, span: ShardRows, verdicts: list[Verdict]) -> None:

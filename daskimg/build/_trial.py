@@ -8,11 +8,9 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from distributed import KilledWorker
-
 from daskimg import fetch
 from daskimg.build._jobs import Jobs
-from daskimg.build._shards import fresh, mapped, told, try_given
+from daskimg.build._shards import mapped, told, try_given
 from daskimg.errors import PlanError
 from daskimg.task import rows_to_try, try_rows
 
@@ -61,12 +59,12 @@ def try_on(crew: Crew, plan: Plan) -> None:
     """
     # The first tasks need it: it is imported while the worker is busy.
     threading.Thread(target=import_module, args=("dask.dataframe",)).start()
-    with told(crew.client, plan.brief(run="", call=fresh("daskimg-trial"))) as run:
-        jobs = Jobs(crew, partial(mapped, crew.client, try_given, run))
+    with told(crew, plan.brief(run="", call=crew.fresh())) as run:
+        submit = partial(mapped, crew.client, try_given, run)
+        jobs = Jobs(crew, submit, on_killed=lambda _: None)
         with closing(jobs.results([rows_to_try(plan)])) as results:
-            _, found = next(results)
-    if not isinstance(found, KilledWorker):
-        _refuse(plan, found)
+            for _, trial in results:
+                _refuse(plan, trial)
 
 
 def _refuse(plan: Plan, trial: Trial) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,13 @@ from distributed import Client, SchedulerPlugin, Worker
 from daskimg.build._board import Board
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from distributed import Scheduler
 
     from daskimg.build._board import Thumbnail
     from daskimg.plan import Plan
+    from daskimg.store import Entry
 
 TOPIC = "daskimg"
 _PAGE: list[Any] = ["daskimg", "page"]  # where the scheduler says that there is one
@@ -57,6 +59,19 @@ class Channel:
     def done(self, worker: Worker, report: dict[str, Any], picture: Thumbnail | None) -> None:
         """Say what a shard's report says."""
         self._say(worker, state="done", **report, picture=tuple(picture) if picture else None)
+
+    def resumed(self, client: Client, entries: Sequence[Entry]) -> None:
+        """Say which shards were finished before, and what their samples are: many at once."""
+        reasons: Counter[str] = Counter()
+        for entry in entries:
+            reasons.update(entry.reasons)
+        message = {
+            "shards": [entry.shard for entry in entries],
+            "samples": sum(entry.samples for entry in entries),
+            "failed": sum(entry.failed for entry in entries),
+            "reasons": dict(reasons),
+        }
+        client.log_event(TOPIC, {"run": self.run, "state": "resumed", **message})
 
     def _say(self, worker: Worker, **message: Any) -> None:
         worker.log_event(TOPIC, {"run": self.run, "worker": worker.address, **message})

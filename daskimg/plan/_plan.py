@@ -21,7 +21,7 @@ from daskimg.plan._expansion import Listed, Uniform
 from daskimg.plan._inputs import address, check_inputs, check_settings
 from daskimg.plan._layout import arrays_of, choose_layout
 from daskimg.plan._measure import check_splits, expand, named_split
-from daskimg.plan._summary import lines, page, plain
+from daskimg.plan._summary import lines, page, plain, task_bytes
 from daskimg.words import megabytes
 
 if TYPE_CHECKING:
@@ -106,6 +106,11 @@ class Plan:
         return max(group.shard_bytes for group in self.groups)
 
     @property
+    def task_bytes(self) -> int | None:
+        """The most that a task holds, its largest picture included, if sizes have been read."""
+        return task_bytes(self)
+
+    @property
     def root(self) -> str:
         """What relative paths are relative to, from wherever a worker runs."""
         root = self.manifest.root
@@ -125,7 +130,6 @@ class Plan:
         retry: bool = False,
         spare: int = 0,
         call: str = "",
-        convicted: tuple[tuple[int, int], ...] = (),
     ) -> Brief:
         """Return what the tasks of a run are told."""
         return Brief(
@@ -145,7 +149,6 @@ class Plan:
             spare=spare,
             generation=self.manifest.generation,
             call=call,
-            convicted=convicted,
         )
 
     def shard_rows(self) -> list[ShardRows]:

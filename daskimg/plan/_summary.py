@@ -74,7 +74,7 @@ def plain(plan: Plan) -> dict[str, Any]:
         "shard_bytes": plan.shard_bytes,
         "objects": plan.objects,
         "decodes_per_source": _decodes(plan),
-        "task_bytes": _task_bytes(plan),
+        "task_bytes": task_bytes(plan),
         "notes": [text for name, text in lines(plan) if name == "note"],
     }
 
@@ -111,7 +111,7 @@ def _decodes(plan: Plan) -> float:
     return sum(stop - first for first, stop in spans) / found.rows
 
 
-def _task_bytes(plan: Plan) -> int | None:
+def task_bytes(plan: Plan) -> int | None:
     """Return the most that a task holds: its shard, and the largest picture if that is known."""
     found = plan.expansion
     if not isinstance(found, Listed) or not found.measured:
@@ -123,7 +123,7 @@ def _expanded(plan: Plan) -> Iterator[tuple[str, str]]:
     found = plan.expansion
     if found.empty:
         yield "without a sample", f"{found.empty:,} rows"
-    held = _task_bytes(plan)
+    held = task_bytes(plan)
     if held is None:
         return
     yield "decodes", f"up to {_decodes(plan):.2f} per source; large ones once a worker"

@@ -143,13 +143,17 @@ class Normalised(Writer):
     def write(self, slots: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Write the samples of some slots, which rise, into their lines of ``out``."""
         by_level = self._norm.mode != "per-image" and self._source.sharded.dtype == np.uint8
-        if by_level and _GATHERED.worth(len(slots) * math.prod(self.shape)):
+        if by_level and self._is_compiled(len(slots)):
             flat = out.reshape(len(out), -1)
             for run in self._source.runs(slots, lines):
                 self._gather(run, flat)
         else:
             for image, line in _images(self._source, slots, lines):
                 self._norm.fill(image[None], out[line : line + 1])
+
+    def _is_compiled(self, samples: int) -> bool:
+        """Tell whether compiling pays: for what is cut numba is there."""
+        return isinstance(self._source, Cut) or _GATHERED.worth(samples * math.prod(self.shape))
 
     def _gather(self, run: Run, out: NDArray[Any]) -> None:
         from daskimg import kernels

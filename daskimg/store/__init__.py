@@ -9,12 +9,14 @@ from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, 
 from daskimg.store._checks import damaged_objects, findings, forget_shards, tidy
 from daskimg.store._commit import Commit, commit_store, last_commit
 from daskimg.store._failures import Failure, first_failures
-from daskimg.store._layout import FAILED, OK, PENDING, RECORDS, chunk_name
+from daskimg.store._layout import FAILED, OK, PENDING, PLAN, RECORDS, chunk_name
 from daskimg.store._ledger import (
     Entry,
     find_entry,
     ledger_name,
     ledger_schema,
+    listed_shards,
+    whole_entry,
     write_entry,
 )
 from daskimg.store._open import Committed, find_commit, open_committed
@@ -32,6 +34,7 @@ from daskimg.store._records import (
     state_of,
     take_up,
 )
+from daskimg.store._runs import log_run, read_runs
 from daskimg.store._shard import ShardBuffer, content_hash, stamp
 from daskimg.store._sharded import Sharded, open_sharded
 from daskimg.store._verdicts import read_verdicts, write_verdict
@@ -40,6 +43,7 @@ __all__ = [
     "FAILED",
     "OK",
     "PENDING",
+    "PLAN",
     "RECORDS",
     "Assembled",
     "Commit",
@@ -67,11 +71,14 @@ __all__ = [
     "last_commit",
     "ledger_name",
     "ledger_schema",
+    "listed_shards",
+    "log_run",
     "open_committed",
     "open_sharded",
     "owned_sizes",
     "read_plan",
     "read_rows",
+    "read_runs",
     "read_verdicts",
     "row_files",
     "sample_spans",
@@ -80,6 +87,7 @@ __all__ = [
     "state_of",
     "take_up",
     "tidy",
+    "whole_entry",
     "write_entry",
     "write_verdict",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,13 @@ import pyarrow.parquet as pq
 from daskimg.store._layout import LEDGER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from daskimg.fetch import Folder
     from daskimg.plan import ArraySpec
 
 _KEY = b"daskimg"
+_ENTRY = re.compile(rf"{LEDGER}/(\d+)\.parquet")
 
 FAILURE = ["sample", "row", "part", "reason", "message"]
 """The ledger's columns that a failed sample's line repeats."""
@@ -122,6 +126,25 @@ def read_entry(content: bytes) -> tuple[Entry, pa.Table]:
 
 def find_entry(folder: Folder, shard: int) -> Entry | None:
     """Return a shard's entry, or ``None`` if the shard is not finished or its object is gone."""
+    entry = whole_entry(folder, shard)
+    if entry is None:
+        return None
+    there = all(folder.size(name) == size for name, (size, _) in entry.objects.items())
+    return entry if there else None
+
+
+def listed_shards(names: Iterable[str]) -> list[int]:
+    """Return the shards, rising, that have an entry among a store's objects.
+
+    >>> listed_shards(["daskimg/records/ledger/00000012.parquet", "image/c/3/0/0/0"])
+    [12]
+    """
+    matches = (_ENTRY.fullmatch(name) for name in names)
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def whole_entry(folder: Folder, shard: int) -> Entry | None:
+    """Return a shard's entry, or ``None`` if there is none that can be read and counted."""
     try:
         content = folder.read(ledger_name(shard))
     except FileNotFoundError:
@@ -130,7 +153,4 @@ def find_entry(folder: Folder, shard: int) -> Entry | None:
         entry, lines = read_entry(content)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None  # a damaged entry proves nothing: the shard is built again
-    if (entry.shard, entry.samples) != (shard, len(lines)):
-        return None
-    whole = all(folder.size(name) == size for name, (size, _) in entry.objects.items())
-    return entry if whole else None
+    return entry if (entry.shard, entry.samples) == (shard, len(lines)) else None

@@ -6,7 +6,7 @@ from daskimg.task._reports import REPORT, ROWS
 from daskimg.task._rows import Planned, planned_rows, read_shard_rows
 from daskimg.task._samples import make_samples, write_entry_of
 from daskimg.task._trial import Trial, rows_to_try, try_rows, try_some
-from daskimg.task._work import run_task
+from daskimg.task._work import must_retry, run_task
 
 __all__ = [
     "KILLED",
@@ -19,6 +19,7 @@ __all__ = [
     "Verdict",
     "find_killers",
     "make_samples",
+    "must_retry",
     "planned_rows",
     "read_contents",
     "read_shard_rows",

@@ -70,8 +70,8 @@ def run_task(
     shard = int(rows["shard"].iloc[0])
     folder = fetch.open_folder(brief.url)
     entry = store.find_entry(folder, shard)
-    if entry and brief.retry and {"missing", "changed", "unreadable"} & set(entry.reasons):
-        entry = None  # the root has changed since: they may be there now
+    if entry and must_retry(entry, brief):
+        entry = None
     resumed = entry is not None
     watch.lap("write")
     if entry is None:
@@ -83,6 +83,11 @@ def run_task(
         if look is not None:
             work.show(look)
     return report_of(entry, resumed, watch)
+
+
+def must_retry(entry: store.Entry, brief: Brief) -> bool:
+    """Tell whether a shard is built again: files were missing, and the root has changed."""
+    return brief.retry and bool({"missing", "changed", "unreadable"} & set(entry.reasons))
 
 
 _FILES: Kept[Content | SampleError] = Kept()

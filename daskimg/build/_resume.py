@@ -1,0 +1,42 @@
+"""Shards that were finished before: a listing tells, and one task looks at many entries."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+from daskimg import store
+from daskimg.build._jobs import Jobs
+from daskimg.build._shards import mapped, recall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daskimg.build._crew import Crew
+    from daskimg.fetch import Folder, Traffic
+
+_MANY = 256  # entries that a task reads
+
+
+def finished(crew: Crew, folder: Folder, run: str) -> Iterator[tuple[list[store.Entry], Traffic]]:
+    """Yield entries of shards that need no task: read whole, and their objects are there.
+
+    Parameters
+    ----------
+    crew, folder
+        The cluster; the store, which is listed once.
+    run
+        The part of the run that has told workers what it does.
+    """
+    sizes = folder.sizes()
+    shards = store.listed_shards(sizes)
+    batches = [shards[first : first + _MANY] for first in range(0, len(shards), _MANY)]
+    jobs = Jobs(crew, partial(mapped, crew.client, recall, run))
+    with closing(jobs.results(batches)) as results:
+        for _, (found, traffic) in results:
+            yield [entry for entry in found if _is_there(entry, sizes)], traffic
+
+
+def _is_there(entry: store.Entry, sizes: dict[str, int]) -> bool:
+    return all(sizes.get(name) == size for name, (size, _) in entry.objects.items())

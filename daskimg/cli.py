@@ -189,6 +189,7 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
 @click.option("--limit", type=int, metavar="N", help="The first N samples only, of each split.")
 @click.option("--threads", type=int, metavar="N", help="Threads that encode. Default: the cores.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def export(
     store: str, folder: str, form: Format, splits: tuple[str, ...], quiet: bool, **given: Any
 ) -> int:

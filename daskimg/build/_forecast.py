@@ -90,7 +90,9 @@ class Forecast:
         for note in self._far():
             yield "note", note
         yield "free space", "unknown" if free is None else megabytes(free)
-        yield "memory", f"{self.threads} x {megabytes(self.plan.shard_bytes)} of shards a worker"
+        # On its way to a bucket, a shard leaves its thread to the next one.
+        shards = self.threads * (2 if fetch.is_url(self.plan.url) else 1)
+        yield "memory", f"{shards} x {megabytes(self.plan.shard_bytes)} of shards a worker"
         yield (
             "workers",
             "theirs" if self.scheduled else f"{self.workers} of {self.threads} threads",

@@ -32,6 +32,7 @@ _TRIES = 3  # of a job, each on another worker; storage has its own retries belo
 _WAVE = 2000  # jobs that the scheduler holds; more would only be its memory
 _TICK = 0.5  # seconds after which the crew is looked at though nothing has come back
 _FETCH = 30.0  # seconds for the few bytes of a result: its worker may be frozen by now
+_NONE = object()  # no result: a task may have returned None
 _DAWDLING = 3  # times the mean job's time
 
 
@@ -85,8 +86,8 @@ class Jobs(Generic[Item]):
         try:
             self._hand_out()
             while self._jobs:
-                for future in self._returned():
-                    yield from self._taken(future)
+                for future, found in self._fetched(list(self._returned())):
+                    yield from self._taken(future, found)
                 self._hand_out()
                 self._crew.look()
                 self._double()
@@ -117,13 +118,25 @@ class Jobs(Generic[Item]):
             while True:
                 yield self._back.get_nowait()
 
-    def _taken(self, future: Future[Any]) -> Iterator[tuple[Item, Any]]:
+    def _fetched(self, futures: list[Future[Any]]) -> Iterator[tuple[Future[Any], Any]]:
+        """Yield futures with their results, got in one go; those that have none, alone."""
+        ready = [each for each in futures if each.key in self._jobs and each.status == "finished"]
+        found: dict[Any, Any] = {}
+        with suppress(Exception):  # what is wrong with which of them, the next look tells
+            gather = self._crew.client._gather
+            results = self._crew.client.sync(gather, ready, callback_timeout=_FETCH)
+            found = {future.key: result for future, result in zip(ready, results, strict=True)}
+        for future in futures:
+            yield future, found.get(future.key, _NONE)
+
+    def _taken(self, future: Future[Any], found: Any) -> Iterator[tuple[Item, Any]]:
         job = self._jobs.get(future.key)
         if job is None:  # its twin was faster
             return
         self._heard = self._last = time.monotonic()
         try:
-            found = future.result(timeout=_FETCH)
+            if found is _NONE:
+                found = future.result(timeout=_FETCH)
         except KilledWorker:
             self._drop(job, future)
             if not job.futures:  # else its twin may do better

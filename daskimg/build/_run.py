@@ -135,6 +135,7 @@ def build_store(
                 report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
                 tell(report.outcome)
                 log(report)
+            report.traffic.add(fetch.traffic(reset=True))  # the log's own, written last
             return report
 
 

@@ -154,8 +154,10 @@ class Plain:
         """Return an object, or a part of it."""
         if limit is not None:
             start, stop = 0, limit + 1
+        if start is not None and start < 0:  # not all know what that means: adlfs does not
+            start = max(0, (await self.size(path) or 0) + start)
         try:
-            content = bytes(await self.ask("cat_file", path, start, stop))
+            content = bytes(await self.ask("cat_file", path, start=start, end=stop))
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
         METER.moved(received=len(content))

@@ -364,7 +364,7 @@ def test_a_lost_scheduler_ends_the_run_and_another_resumes_it(
         report = build(slow_plan(table, url), cluster)
 
     assert 4 <= done < 20
-    assert took < 40
+    assert took < 60
     assert report.resumed >= 2 * 4
     assert hashes(url) == expected
     stopped, committed = store.read_runs(open_folder(str(url)))

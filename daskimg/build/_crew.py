@@ -196,6 +196,8 @@ class Crew:
 
     def unregister(self, name: str) -> None:
         """Have workers forget a plugin; the scheduler may be gone, or a worker be frozen."""
+        if self.client.status != "running":
+            return
         with suppress(Exception):
             call = self.client._unregister_worker_plugin
             self.client.sync(call, name, callback_timeout=_PARTING)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daskimg.augment import Augment
     from daskimg.build import ClusterOptions, Report, build_store
     from daskimg.contract import check_transform
+    from daskimg.copies import Copy, copy_store
     from daskimg.decode import Picture
     from daskimg.errors import (
         AccessError,
@@ -95,6 +96,7 @@ _ROOMS = {
     "augment": ("Augment",),
     "build": ("ClusterOptions", "Report", "build_store"),
     "contract": ("check_transform",),
+    "copies": ("Copy", "copy_store"),
     "decode": ("Picture",),
     "errors": (
         "AccessError",
@@ -174,6 +176,7 @@ __all__ = [
     "ClusterOptions",
     "Comparison",
     "Concatenate",
+    "Copy",
     "DaskimgError",
     "DecodeOptions",
     "Epoch",
@@ -225,6 +228,7 @@ __all__ = [
     "Verification",
     "build_store",
     "check_transform",
+    "copy_store",
     "draw_heatmaps",
     "epoch_order",
     "export_samples",

@@ -189,6 +189,7 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
 @click.option("--limit", type=int, metavar="N", help="The first N samples only, of each split.")
 @click.option("--threads", type=int, metavar="N", help="Threads that encode. Default: the cores.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def export(
     store: str, folder: str, form: Format, splits: tuple[str, ...], quiet: bool, **given: Any
 ) -> int:
@@ -211,6 +212,33 @@ def export(
             )
         if not quiet:
             click.echo("\n".join(found.lines()))
+    return COMMITTED
+
+
+@group.command("copy", epilog=usage.COPY, short_help="Copy a finished store, every hash checked.")
+@click.argument("source")
+@click.argument("target")
+@click.option("--threads", default=8, metavar="N", show_default=True,
+              help="Objects under way at once.")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@storage_option
+def copy(source: str, target: str, threads: int, quiet: bool, as_json: bool) -> int:
+    """Copy a finished store between disks and buckets, every object's hash checked on the way.
+
+    The commit comes last: until then there is no store at TARGET. What an earlier copy has left
+    there is looked at, and kept if it is right. Pictures stay where they are: `verify --root`
+    and `run --root` say where they have gone.
+    """
+    from daskimg.copies import copy_store
+    from daskimg.progress import Counting
+
+    with nullcontext() if quiet else Counting("objects") as on_objects:
+        found = copy_store(source, target, threads=threads, on_objects=on_objects)
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+    elif not quiet:
+        click.echo("\n".join(found.lines()))
     return COMMITTED
 
 

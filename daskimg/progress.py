@@ -65,9 +65,16 @@ class Reading(AbstractContextManager["Reading"]):
 
 
 class Counting(AbstractContextManager["Counting"]):
-    """A context that is called with what is done and what there is to do in all: of an export."""
+    """A context that is called with what is done and what there is to do in all.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    what
+        What is counted, in a word.
+    """
+
+    def __init__(self, what: str = "samples") -> None:
+        self._what = what
         self._bar = _rich_bar() if sys.stderr.isatty() else None
         self._task = self._bar.add_task("", total=None) if self._bar else None
         self._last = time.monotonic()
@@ -88,7 +95,7 @@ class Counting(AbstractContextManager["Counting"]):
             self._bar.update(self._task, completed=done, total=total)
         elif time.monotonic() - self._last >= _EVERY:
             self._last = time.monotonic()
-            sys.stderr.write(f"{done:,} of {total:,} samples\n")
+            sys.stderr.write(f"{done:,} of {total:,} {self._what}\n")
 
 
 class Watcher(AbstractContextManager["Watcher"]):

@@ -6,6 +6,8 @@ Exit: 0 committed; 1 finished, but more than --max-failed failed; 2 refused, not
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import shlex
@@ -196,6 +198,11 @@ def _use(context: click.Context, **given: Any) -> None:
 @click.option("--private", is_flag=True, help="Leave pictures and paths out of --report.")
 @click.option("--performance-report", "performance", metavar="FILE.html",
               help="Write Dask's own report: tasks, bandwidths, profiles.")  # fmt: skip
+@click.option(
+    "--price", "prices", multiple=True, metavar="NAME=AMOUNT",
+    help="For --dry-run: class-a or class-b (10,000 requests), read-gb, stored-gb (a month). "
+    "Repeatable.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the plan and try 100 rows; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -380,8 +387,9 @@ class _Command:
 
     def _dry_run(self, plan: Plan, standing: Standing, cluster: ClusterOptions) -> int:
         from daskimg.build import forecast
+        from daskimg.plan import parse_prices
 
-        found = forecast(plan, standing, cluster)
+        found = forecast(plan, standing, cluster, parse_prices(self._given["prices"]))
         if self._given["as_json"]:
             click.echo(json.dumps({**found.to_json(), "exit": COMMITTED}))
         else:
@@ -402,10 +410,18 @@ class _Command:
     def _failed(self, error: DaskimgError, code: int) -> int:
         if self._given["debug"]:
             traceback.print_exc()
-        self._error(str(error))
+        told = _scrubbed(error)
+        self._error(told)
         if self._given["as_json"]:
-            click.echo(json.dumps({"outcome": "error", "error": str(error), "exit": code}))
+            click.echo(json.dumps({"outcome": "error", "error": told, "exit": code}))
         return code
+
+
+def _scrubbed(error: BaseException) -> str:
+    """Return what an error says, without what is secret in addresses."""
+    from daskimg.fetch import scrubbed
+
+    return scrubbed(str(error))
 
 
 def exit_of(error: DaskimgError) -> int:
@@ -434,24 +450,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
     """Call a click command: errors of usage are one line and exit 2, signals exit 3."""
+    # What is left goes with the process, and need not be looked through for garbage: 0.3 s.
+    atexit.register(gc.freeze)
     typed = [*name.split(), *(sys.argv[1:] if argv is None else argv)]
     with _Signals() as signals:
         try:
             code = entry.main(args=argv, prog_name=name, standalone_mode=False, obj=typed)
         except click.ClickException as error:
-            click.echo(f"daskimg: {error.format_message()}", err=True)
+            line = " ".join(error.format_message().split())
+            click.echo(f"daskimg: {line}", err=True)
             return REFUSED
         except DaskimgError as error:
             if "--debug" in (argv if argv is not None else sys.argv):
                 traceback.print_exc()
-            click.echo(f"daskimg: {error}", err=True)
+            click.echo(f"daskimg: {_scrubbed(error)}", err=True)
             return exit_of(error)
         except SystemExit as error:  # click's own: nobody reads what we print any more
             return int(error.code or 0)
         except BaseException as error:  # also what a cluster says that was stopped in its tracks
             if "--debug" in (argv if argv is not None else sys.argv):
                 traceback.print_exc()
-            unexpected = f"{type(error).__name__}: {error} (--debug shows where)"
+            unexpected = f"{type(error).__name__}: {_scrubbed(error)} (--debug shows where)"
             click.echo(f"daskimg: {_STOPPED_LINE if signals.stopped else unexpected}", err=True)
             return STOPPED
     return int(code or 0)

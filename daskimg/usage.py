@@ -24,7 +24,7 @@ SECTIONS = {
     "The store": ("shard_samples", "chunk_samples", "codec", "overwrite", "max_failed"),
     "Where it runs": (
         "scheduler", "workers", "threads", "memory_limit", "storage_option",
-        "max_requests_per_second",
+        "max_requests_per_second", "prices",
     ),
 }  # fmt: skip
 """Which options stand under which heading; all others come last."""
@@ -159,6 +159,20 @@ Exit status
   2  refused: the store has not what the format needs, or the folder holds
      something else
   3  stopped: run the same command again to go on
+"""
+
+COPY = """
+\b
+Examples
+  daskimg copy out.zarr gs://bucket/out.zarr
+  daskimg copy gs://here/out.zarr gs://there/out.zarr
+  daskimg copy gs://bucket/out.zarr /local/disk/out.zarr --threads 16
+
+\b
+Exit status
+  0  copied: every hash was right
+  2  refused: there is no finished store, or something else where it is to be
+  3  stopped by a fault, a damaged object or a signal: run it again to go on
 """
 
 RECIPE = """

@@ -57,10 +57,11 @@ def strip(notebook: Any) -> None:
 
 def _kept(output: Any) -> Any:
     """Return an output without what names this machine, its pictures as small as they can be."""
-    words = _TEMPORARY.sub("", output["data"]["text/plain"])
-    page = _TEMPORARY.sub("", output["data"]["text/html"])
-    page = re.sub(r"data:image/png;base64,([^']*)", _smaller, page)
-    return nbformat.v4.new_output("display_data", data={"text/html": page, "text/plain": words})
+    data = {kind: _TEMPORARY.sub("", text) for kind, text in output["data"].items()}
+    if "text/html" in data:
+        page = re.sub(r"data:image/png;base64,([^']*)", _smaller, data["text/html"])
+        data["text/html"] = page
+    return nbformat.v4.new_output("display_data", data=data)
 
 
 def _smaller(found: re.Match[str]) -> str:

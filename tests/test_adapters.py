@@ -135,6 +135,29 @@ def test_torch_is_given_the_same_batches(torch, samples, device):
     assert (found[0].image.dtype, found[0].sample.dtype) == (torch.float32, torch.int64)
 
 
+def test_a_batch_ahead_on_a_device_does_not_count_as_given(torch, samples):
+    batches = samples.to_torch(12, device="meta", **SETTINGS)  # a device that holds no values
+    plain = samples.batches(12, **SETTINGS)
+
+    for batch, wanted in zip(batches, plain, strict=True):
+        assert batch.image.device.type == "meta"
+        assert batch.image.shape == wanted.image.shape
+        assert batches.state_dict() == plain.state_dict()
+
+
+def test_torch_may_reuse_memory_where_nothing_is_ahead(torch, samples):
+    batches = samples.to_torch(12, device="cpu", reuse=True, **SETTINGS)
+
+    all_same(batches, samples.batches(12, **SETTINGS))
+
+
+def test_torch_is_given_views(torch, samples):
+    view = samples.select(classes=[1, 3])
+    settings = {"balance": "label", "seed": 2}
+
+    all_same(view.to_torch(12, **settings), view.batches(12, **settings))
+
+
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_torch_goes_on_where_it_was_left(samples, torch, device):
     whole = list(samples.batches(12, epoch=2, **SETTINGS))

@@ -402,8 +402,10 @@ def test_labels_are_handed_over_one_hot(samples, people):
     assert not batch.label[0].any()  # label -1: none
     npt.assert_array_equal(batch.label[1:].argmax(axis=1), (np.arange(1, COUNT) % 4 - 1).clip(0))
     assert named.label.sum(axis=1).tolist() == [1] * (COUNT - 1)
-    *_, last = samples.batches(12, one_hot=True, rank=3, world=4)
-    assert not last.label[~last.valid].any()
+    for transform in (None, lambda sample, rng: sample):
+        *_, last = samples.batches(12, one_hot=True, rank=3, world=4, transform=transform)
+        assert not last.valid.all()
+        assert not last.label[~last.valid].any()
 
 
 def test_a_function_sees_what_was_augmented_and_is_normalised_after(samples):

@@ -169,6 +169,12 @@ def test_a_thumbnail_is_a_small_jpeg_of_any_sample(dtype, channels):
     assert len(content) < 4096
 
 
+def test_even_a_thumbnail_of_noise_is_a_few_kilobytes():
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3)).astype(np.uint8)
+
+    assert len(decode.encode_thumbnail(noise)) < 12_000
+
+
 def test_the_page_that_is_served_shows_what_the_run_did(cluster, built):
     models, _ = served(cluster)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.testing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
@@ -117,6 +117,40 @@ def test_exact_bits_are_those_of_pillow_in_every_orientation(kind, orientation):
 
 @quick
 @given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    mode=st.sampled_from(["RGB", "L"]),
+    subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    quality=st.integers(1, 100),
+    progressive=st.booleans(),
+    damage=st.lists(st.tuples(st.integers(20, 4000), st.integers(0, 255)), max_size=2),
+)
+def test_exact_bits_of_any_jpeg_are_those_of_pillow(
+    size, mode, subsampling, quality, progressive, damage
+):
+    options = {"quality": quality, "progressive": progressive, "restart_marker_blocks": 3}
+    content = bytearray(saved(photograph(*size, mode), "JPEG", subsampling=subsampling, **options))
+    for place, byte in damage:
+        content[place % len(content)] = byte
+    try:
+        expected = np.asarray(Image.open(BytesIO(content)).convert("RGB"))
+    except (OSError, SyntaxError):
+        assume(False)
+
+    npt.assert_array_equal(pixels(bytes(content), exact=True), expected)
+
+
+def test_a_picture_of_many_pixels_is_left_to_pillow(monkeypatch):
+    monkeypatch.setattr("daskimg.decode._sources._WHOLE", 40 * 30 - 1)
+    content = saved(photograph(40, 30), "JPEG")
+
+    picture, _ = decode(content, EXACT)
+
+    assert isinstance(picture._pixels, Image.Image)
+    npt.assert_array_equal(picture.array(), np.asarray(Image.open(BytesIO(content))))
+
+
+@quick
+@given(
     height=st.integers(40, 200),
     width=st.integers(40, 200),
     orientation=st.integers(1, 8),
@@ -151,7 +185,7 @@ def test_a_jpeg_is_decoded_to_at_least_twice_what_is_needed(orientation):
     upright = (800, 400) if orientation == 1 else (400, 800)
     assert seen == [upright]
     assert (picture.height, picture.width) == upright
-    assert picture._pixels.size[::-1] == tuple(length // 4 for length in upright)
+    assert picture.scale == 4
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -162,7 +196,7 @@ def test_a_jpeg_is_decoded_at_the_fewest_eighths_that_do(mode, needed):
     picture, _ = decode(content, DecodeOptions(), lambda _h, _w: (needed, needed))
 
     eighths = min(8, -(-2 * needed // 10))
-    assert picture._pixels.size == (15 * eighths, 10 * eighths)
+    assert picture._pixels.shape[:2] == (10 * eighths, 15 * eighths)
     exact = pixels(content, exact=True) if eighths == 8 else None
     if exact is not None:
         npt.assert_array_equal(picture.array(), exact)
@@ -775,7 +809,7 @@ def test_a_picture_over_the_limit_is_refused_from_its_header(kind, monkeypatch):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF"])
 def test_a_limit_over_pillows_own_holds(kind, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    content = saved(photograph(30, 40), kind)
+    content = saved(photograph(30, 40), kind, exif=oriented(3))  # a JPEG that is Pillow's
 
     assert pixels(content, max_pixels=1200).shape == (30, 40, 3)
     assert Image.MAX_IMAGE_PIXELS == 600

@@ -117,6 +117,17 @@ def test_so_many_samples_are_spread_over_those_that_did_not_fail(samples):
     assert len(samples.show(99).strips[0].panels) == 38
 
 
+def test_a_view_shows_its_own_samples(samples):
+    view = samples.select(rows=[3, 5, 39])
+
+    page = page_of(view)
+
+    assert len(pictures_of(page)) == 2
+    assert "failed samples by reason format 1" in words(page)
+    (first, *_) = view.show(2).strips[0].panels
+    np.testing.assert_array_equal(first.image[::16, ::16], samples.image[3])
+
+
 def test_a_sample_that_is_not_there_is_refused(samples):
     with pytest.raises(OptionError, match="there are 40 samples, and no sample 40"):
         samples.show([40])

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import daskimg
-from daskimg import cli, store
+from daskimg import cli, fetch, store
 from daskimg.decode import decode, encode_jpeg, encode_png
 from daskimg.errors import OptionError
 from daskimg.export import FORMATS, LAYOUTS
@@ -376,6 +376,52 @@ def test_it_says_what_failed(samples, tmp_path):
     assert "2 samples that failed left out" in repr(found)
 
 
+def test_a_view_is_exported_under_its_slots(samples, good, tmp_path):
+    cats = samples.select(classes=["cat"])
+
+    cats.export(tmp_path / "a", format="png")
+    cats.export(tmp_path / "b", format="npy")
+
+    slots = [slot for slot in good if samples.labels[slot] == 0]
+    assert sorted(int(path.stem) for path in (tmp_path / "a").rglob("*.png")) == slots
+    found = np.load(tmp_path / "b" / "samples-00000-of-00001-image.npy")
+    npt.assert_array_equal(found, samples.image[:][slots])
+    with pytest.raises(OptionError, match="its samples is 10, and here it is 9"):
+        samples.select(rows=range(1, 40)).select(classes=["cat"]).export(
+            tmp_path / "b", format="npy"
+        )
+
+
+def test_other_labels_are_another_export(samples, tmp_path):
+    keys = samples.rows[["key"]].assign(label=["x", "y"] * 20)
+
+    samples.with_columns(keys).export(tmp_path / "a", format="webdataset")
+
+    with tarfile.open(tmp_path / "a" / "samples-00000-of-00001.tar") as tar:
+        words = json.loads(tar.extractfile("03.json").read())
+    assert words["label"] == "y"
+    with pytest.raises(
+        OptionError, match="holds another export, by other labels; name another folder"
+    ):
+        samples.export(tmp_path / "a", format="webdataset")
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+@pytest.mark.parametrize("form", ["webdataset", "png"])
+def test_an_export_may_go_to_a_bucket(samples, tmp_path, gcs, form):
+    url = f"gs://{gcs.bucket()}/out"
+    first = samples.export(url, format=form, shard_samples=16)
+    gcs.forget()
+
+    again = samples.export(url, format=form, shard_samples=16)
+
+    assert first.found == 0
+    assert again.found == again.files == first.files
+    samples.export(tmp_path / "a", format=form, shard_samples=16)
+    folder = fetch.open_folder(url)
+    assert {name: folder.read(name) for name in folder.sizes()} == files(tmp_path / "a")
+
+
 # -- what is refused ----------------------------------------------------------------------
 
 
@@ -514,6 +560,18 @@ def test_the_command_takes_one_split_and_refuses_in_one_line(split, tmp_path, ca
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert "not 'nosuch'" in lines[0]
+
+
+def test_the_command_says_in_a_line_what_is_missing_or_in_the_way(split, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    line = ["export", str(split), "--to", "npy"]
+
+    codes = [cli.main(each) for each in ([*line[:2], "x"], [*line, str(tmp_path / "file")])]
+
+    assert codes == [2, 2]
+    missing, in_the_way = capsys.readouterr().err.splitlines()
+    assert "Missing option '--to'" in missing
+    assert "cannot write to" in in_the_way
 
 
 def test_the_command_offers_every_format():

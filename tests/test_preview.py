@@ -541,6 +541,19 @@ def test_each_row_is_a_line_and_each_stage_a_column(tmp_path):
     ]
 
 
+def test_tiles_stand_in_their_cell_as_in_their_picture(tmp_path):
+    sheet = preview_rows(chequered(tmp_path), Recipe((Tiles(16, 16),))).sheet()
+
+    made = sheet[:, 2 * 16 + 188 :]  # the second column
+    tops, lefts = zip(
+        *(np.argwhere((made == colour).all(axis=2)).min(axis=0) for colour in COLOURS),
+        strict=True,
+    )
+    assert len({*tops[:8]}) == len({*tops[8:]}) == 1
+    assert tops[0] < tops[8]
+    assert lefts[:8] == lefts[8:] == tuple(sorted({*lefts}))
+
+
 def test_what_no_sample_takes_is_dark_on_the_source(tmp_path):
     manifest = flat(tmp_path, [(200, 100, 50)])
     recipes = {"all": Recipe((Resize(32, 32),)), "tile": Recipe((Tiles(64, 64, stride=999),))}

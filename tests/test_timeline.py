@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import daskimg
 from daskimg.fetch import _sources
+from daskimg.recipe import _recipe
 from daskimg.timeline import STAGES, Span, Stopwatch, Timeline
 
 SPANS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=20)
@@ -101,3 +102,18 @@ def test_tasks_that_wait_for_their_sources_say_so(table, tmp_path, threads, monk
     assert line.stages["fetch"] >= 0.4  # forty pictures
     assert line.shares()["fetch"] == max(line.shares().values())
     assert line.cpu < line.busy - 0.3
+
+
+def test_a_slow_decoder_is_what_decoding_takes(table, tmp_path, threads, monkeypatch):
+    def slowly(*arguments):
+        time.sleep(0.01)
+        return decode(*arguments)
+
+    decode = _recipe.decode
+    monkeypatch.setattr(_recipe, "decode", slowly)
+    plan = scenes.plan(table, tmp_path / "a.zarr", shard=4, chunk=4, max_failed=1)
+
+    line = daskimg.build_store(plan, client=threads).timeline
+
+    assert line.stages["decode"] >= 0.4  # forty pictures
+    assert line.shares()["decode"] == max(line.shares().values())

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskimg
+from daskimg.read._pool import Pool
 
 COUNT = 103
 
@@ -322,6 +323,18 @@ def test_several_stores_are_read_as_one(months, image, shuffle, which):
     npt.assert_array_equal(samples.image[:], wanted)
     npt.assert_array_equal(samples.to_dask().compute(), wanted)
     npt.assert_array_equal(pickle.loads(pickle.dumps(samples))[50][0], wanted[50])
+
+
+def test_what_is_read_ahead_is_asked_of_each_store_by_its_own_slots(months):
+    arrays = daskimg.open_stores(months)._arrays
+
+    source = arrays.source(arrays.sharded("image"), Pool(1), daskimg.ReadOptions())
+
+    (part,) = source.pooled  # the others are mapped
+    slots = np.array([0, 40, 41, 45, 59, 60, 102])
+    assert [wish.key for wish in part.wishes(slots)] == [
+        (f"{months[1]}/image", chunk) for chunk in (0, 1, 4)
+    ]
 
 
 def test_views_weights_and_resuming_go_over_several_stores(months, image):

@@ -55,7 +55,8 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # torch has no types
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self._device = None if device is None else torch.device(device)
+        given = torch.device("cpu" if device is None else device)
+        self._device = None if given.type == "cpu" else given  # nothing to be moved
         pinned = {"allocate": _pinned} if _is_cuda(self._device) else {}
         self._held = Held(samples, batch_size, {**own_rank(), **pinned, **settings})
         # In shared memory, so that workers that live on hear of it, too.

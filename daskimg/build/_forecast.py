@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from daskimg import fetch
 from daskimg.build._trial import check_trial
+from daskimg.plan import cost_of
 from daskimg.words import megabytes
 
 if TYPE_CHECKING:
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 
     from daskimg.build._cluster import ClusterOptions
     from daskimg.build._standing import Deletion, Standing, Step
-    from daskimg.plan import Plan
+    from daskimg.fetch import Bucket
+    from daskimg.plan import Cost, Plan, Prices
     from daskimg.task import Trial
 
 
@@ -35,6 +38,10 @@ class Forecast:
         Of the local cluster.
     scheduled
         Whether somebody else's scheduler would be used instead.
+    buckets, zone
+        The buckets of sources and store, and the zone of this machine, if it is Google's.
+    prices
+        What requests and bytes cost, if that was given.
     """
 
     plan: Plan
@@ -45,26 +52,47 @@ class Forecast:
     workers: int
     threads: int
     scheduled: bool
+    buckets: tuple[Bucket, ...] = ()
+    zone: str | None = None
+    prices: Prices | None = None
 
     @property
     def source_bytes(self) -> int:
-        """Bytes that would be read, about: those of the trial for all rows."""
+        """Bytes that would be read, about: those of the trial for all rows, on average."""
         worked = max(1, self.trial.tried - self.trial.failed)
         return round(self.trial.source_bytes / worked * self.plan.facts.rows)
 
+    @property
+    def cost(self) -> Cost:
+        """What would be asked of storages."""
+        return cost_of(self.plan, self.source_bytes)
+
+    def _far(self) -> Iterator[str]:
+        for bucket in self.buckets:
+            if bucket.is_far_from(self.zone) and not self.scheduled:
+                yield (
+                    f"this machine is in {self.zone} and bucket {bucket.name} in "
+                    f"{bucket.location}: bytes between regions are slow, and charged for"
+                )
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield the forecast as a table of two columns, for people."""
-        trial, rows, free = self.trial, self.plan.facts.rows, self.free_bytes
+        trial, free = self.trial, self.free_bytes
         failed = f"{trial.failed} failed {trial.reasons or ''}".rstrip()
         yield from self.plan.lines()
         yield "would", "begin a new store" if self.step == "begin" else self.step
         if self.deletion:
             yield "delete first", str(self.deletion)
         yield "tried", f"{trial.tried} rows, {failed}"
-        yield "bytes read", f"about {megabytes(self.source_bytes)}"
+        yield from self.cost.lines(self.prices)
+        for bucket in self.buckets:
+            yield "bucket", str(bucket)
+        for note in self._far():
+            yield "note", note
         yield "free space", "unknown" if free is None else megabytes(free)
-        yield "requests", f"about {rows:,} reads, {self.plan.objects:,} writes"
-        yield "memory", f"{self.threads} x {megabytes(self.plan.shard_bytes)} of shards a worker"
+        # On its way to a bucket, a shard leaves its thread to the next one.
+        shards = self.threads * (2 if fetch.is_url(self.plan.url) else 1)
+        yield "memory", f"{shards} x {megabytes(self.plan.shard_bytes)} of shards a worker"
         yield (
             "workers",
             "theirs" if self.scheduled else f"{self.workers} of {self.threads} threads",
@@ -82,14 +110,20 @@ class Forecast:
             "tried_reasons": dict(self.trial.reasons),
             "source_bytes": self.source_bytes,
             "free_bytes": self.free_bytes,
+            "cost": self.cost.to_json(self.prices),
+            "buckets": [bucket._asdict() for bucket in self.buckets],
+            "zone": self.zone,
+            "notes": [*self.plan.to_json()["notes"], *self._far()],
             "reads": self.plan.facts.rows,
             "workers": None if self.scheduled else self.workers,
             "threads": None if self.scheduled else self.threads,
         }
 
 
-def forecast(plan: Plan, standing: Standing, cluster: ClusterOptions) -> Forecast:
-    """Try some rows, and return what a run would do.
+def forecast(
+    plan: Plan, standing: Standing, cluster: ClusterOptions, prices: Prices | None = None
+) -> Forecast:
+    """Try some rows, and return what a run would do, and what it costs at some prices.
 
     Raises
     ------
@@ -100,13 +134,27 @@ def forecast(plan: Plan, standing: Standing, cluster: ClusterOptions) -> Forecas
     """
     step = standing.step(plan)
     workers, threads = cluster.shape()
+    trial = check_trial(plan)
+    buckets = _buckets(plan)
     return Forecast(
         plan=plan,
         step=step,
         deletion=standing.deletion(),
-        trial=check_trial(plan),
+        trial=trial,
         free_bytes=standing.folder.free_bytes(),
         workers=workers,
         threads=threads,
         scheduled=cluster.scheduler is not None,
+        buckets=buckets,
+        zone=fetch.own_zone() if buckets else None,
+        prices=prices,
     )
+
+
+def _buckets(plan: Plan) -> tuple[Bucket, ...]:
+    """Return the buckets of the rows that were tried, and the store's, each once."""
+    paths = plan.facts.sample["path"].dropna().tolist()
+    places = [*(plan.manifest.resolve(path) for path in paths), plan.url]
+    each = {fetch.bucket_of(place): place for place in places}
+    found = (fetch.find_bucket(place) for place in each.values())
+    return tuple(bucket for bucket in found if bucket is not None)

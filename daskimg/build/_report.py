@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from daskimg import markup
+from daskimg import fetch, markup
 from daskimg.fetch import KINDS, Traffic
+from daskimg.plan import cost_of
 from daskimg.timeline import STAGES, Span, Timeline
 from daskimg.words import counted, named
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from daskimg.plan import Plan
+    from daskimg.plan import Cost, Plan
     from daskimg.store import Entry, Failure
 
 _FAULTS = {"throttled": "429", "server": "5xx", "timeout": "time-out", "corrupt": "damaged"}
@@ -146,7 +147,9 @@ class Report:
         When the tasks of this run ran, and at which stage for how long.
     traffic
         What was asked of servers: requests by kind, repetitions by fault, bytes. Those of the
-        plan, which was made before, are not among them.
+        plan, which was made before, and the run's log, which is written last, are not among them.
+    planned
+        What was planned to be asked; ``None`` unless this run built the whole store.
     """
 
     url: str
@@ -166,14 +169,16 @@ class Report:
     examples: tuple[Failure, ...] = ()
     timeline: Timeline = field(default_factory=Timeline)
     traffic: Traffic = field(default_factory=Traffic)
+    planned: Cost | None = None
 
     @classmethod
     def of(
         cls, plan: Plan, outcome: str, tally: Tally, examples: tuple[Failure, ...] = ()
     ) -> Report:
         """Return the report of what was counted."""
+        all_of_it = outcome == "committed" and not tally.resumed
         return cls(
-            url=plan.url,
+            url=fetch.shown(plan.url),
             outcome=outcome,
             samples=tally.total,
             failed=tally.failed,
@@ -190,6 +195,7 @@ class Report:
             examples=examples,
             timeline=tally.timeline,
             traffic=tally.traffic,
+            planned=cost_of(plan, tally.source_bytes) if all_of_it else None,
         )
 
     @property
@@ -199,7 +205,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        own = ("timeline", "traffic")
+        own = ("timeline", "traffic", "planned")
         found = {name: getattr(self, name) for name in self.__slots__ if name not in own}
         examples = [failure._asdict() for failure in self.examples]
         rate = round(self.images_per_second, 1)
@@ -210,6 +216,7 @@ class Report:
             "examples": examples,
             "stages": stages,
             "limited_by": self.timeline.limit(),
+            "planned": self.planned.to_json() if self.planned else None,
             "requests": {kind: self.traffic.requests[kind] for kind in KINDS},
             "retries": dict(self.traffic.retries.most_common()),
             "received_bytes": self.traffic.received,
@@ -251,6 +258,11 @@ class Report:
         if traffic.requests:
             kinds = ", ".join(f"{traffic.requests[kind]:,} {kind}" for kind in KINDS)
             found = [f"  {counted(traffic.requests.total(), 'request')}: {kinds}"]
+        if traffic.requests and self.planned is not None and self.planned.in_cloud:
+            found.append(
+                f"    class A {traffic.class_a:,} (planned {self.planned.class_a:,}), class B "
+                f"{traffic.class_b:,} (planned {self.planned.class_b:,})"
+            )
         if traffic.retries:
             faults = traffic.retries.most_common()
             told = ", ".join(f"{count:,} {_FAULTS.get(kind, kind)}" for kind, count in faults)

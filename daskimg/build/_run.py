@@ -114,7 +114,7 @@ def build_store(
             if on_tally is None and in_notebook():
                 on_tally = Live()
                 on_tally.begin(client)
-            moved = standing.stored is not None and standing.stored.root != plan.root
+            moved = standing.stored is not None and standing.stored.root != fetch.public(plan.root)
             brief = plan.brief(
                 stored.run,
                 expected=expected,
@@ -179,7 +179,7 @@ def _begin(
     try:
         if standing.commit is None:  # a kill may have left it, just before its commit
             folder.remove("zarr.json")
-        same = standing.stored is not None and standing.stored.root == plan.root
+        same = standing.stored is not None and standing.stored.root == fetch.public(plan.root)
         # What was listed when the store was begun is what it is made of.
         store.stage_rows(folder, plan.staged(), plan.manifest.observed if same else ())
         if damaged and standing.commit:

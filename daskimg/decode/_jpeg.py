@@ -1,18 +1,22 @@
 """Ordinary JPEGs by libjpeg-turbo itself, at any eighth of their size.
 
-Pillow reads the header in Python, holding the interpreter's lock, and reduces to 1/2, 1/4 and
-1/8 only. Here are the same library and the same decoding, without that. Whatever is not an
+Pillow reads the header in Python, holding the interpreter's lock, copies each line once more,
+and reduces to 1/2, 1/4 and 1/8 only. Here are the same library and the same decoding, without
+that. Whatever is not an
 everyday JPEG, or makes libjpeg as much as warn, is left to Pillow, whose verdict counts.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import simplejpeg
-from PIL import Image
 
 from daskimg.decode._orientation import read_orientation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; all with Huffman coding
 _ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a length: no segment has those
@@ -76,16 +80,20 @@ def _frame(segment: bytes) -> Frame | None:
 
 
 def decode_frame(
-    content: bytes, frame: Frame, least: tuple[int, int]
-) -> tuple[Image.Image, int] | None:
-    """Return the picture at the fewest eighths that give ``least`` pixels, and the eighths.
+    content: bytes, frame: Frame, least: tuple[int, int] | None
+) -> tuple[NDArray[np.uint8], int] | None:
+    """Return the pixels at the fewest eighths that give ``least`` of them, and the eighths.
 
-    ``None`` if libjpeg finds anything to say against the file.
+    (height, width, channel), of one channel or three. With ``None`` all eight: the same bits
+    as Pillow's, whose library and settings these are. ``None`` if libjpeg finds anything to
+    say against the file.
     """
-    eighths = next((m for m in range(1, 8) if _covers(frame, m, least)), 8)
+    eighths = 8
+    if least is not None:
+        eighths = next((m for m in range(1, 8) if _covers(frame, m, least)), 8)
     height, width = _reduced(frame.height, eighths), _reduced(frame.width, eighths)
     try:
-        pixels = simplejpeg.decode_jpeg(
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             content,
             "GRAY" if frame.grey else "RGB",
             fastdct=False,
@@ -95,9 +103,7 @@ def decode_frame(
         )
     except ValueError:
         return None
-    if pixels.shape[:2] != (height, width):
-        return None
-    return Image.fromarray(pixels[:, :, 0] if frame.grey else pixels), eighths
+    return (pixels, eighths) if pixels.shape[:2] == (height, width) else None
 
 
 def _covers(frame: Frame, eighths: int, least: tuple[int, int]) -> bool:

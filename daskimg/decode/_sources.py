@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Least = Callable[[int, int], tuple[int, int]]
 
+_WHOLE = 1 << 24  # pixels up to which all are decoded at once: Pillow needs less memory for more
 _GAP = 2  # reduced pixels to each one needed, as Image.thumbnail's reducing_gap
 _LIBRARIES = {
     "webp": "webp",
@@ -77,20 +78,20 @@ def decode(
     SampleError
         If the file is at fault.
     """
-    if least is not None and not options.exact and options.dtype == "uint8":
-        found = _everyday(content, options, least)
-        if found is not None:
-            return found
+    least = None if options.exact else least
+    found = _everyday(content, options, least) if options.dtype == "uint8" else None
+    if found is not None:
+        return found
     with contained:
         file = open_file(content, options.max_pixels)
     # Outside: an exception of the caller's own function is no fault of the file.
-    needed = least(file.height, file.width) if least and not options.exact else None
+    needed = least(file.height, file.width) if least else None
     with contained:
         return _picture(file, options, needed), source_of(file, options)
 
 
 def _everyday(
-    content: bytes, options: DecodeOptions, least: Least
+    content: bytes, options: DecodeOptions, least: Least | None
 ) -> tuple[Picture, Source] | None:
     """Return the picture in a JPEG of the common kind, or ``None`` to have Pillow look."""
     frame = read_frame(content) if content.startswith(JPEG) else None
@@ -98,8 +99,10 @@ def _everyday(
         return None
     if options.channels == 1 and not frame.grey:
         return None
-    needed = least(frame.height, frame.width)
-    decoded = decode_frame(content, frame, _doubled(needed))
+    needed = _doubled(least(frame.height, frame.width)) if least else None
+    if needed is None and frame.height * frame.width > _WHOLE:
+        return None
+    decoded = decode_frame(content, frame, needed)
     if decoded is None:
         return None
     pixels, eighths = decoded

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from daskimg import fetch, store
 from daskimg.decode import encode_jpeg, encode_png
 from daskimg.errors import OptionError
@@ -38,6 +40,11 @@ _BATCH = 64  # samples that are read at once, and that wait to be encoded
 _SCHEMA = 1
 _DESCRIBED = ".export.json"  # what the name of an export's description ends in
 _SIZES = "sizes.json"
+_HASHED = {
+    "store": ", of another store",
+    "order": ", of other samples",
+    "labels": ", by other labels",
+}
 
 
 class Form(Protocol):
@@ -186,7 +193,7 @@ class _Writing:
             return Arrays(cast)
         if options.layout != "one-hot":
             refuse_pixels(samples, options.pictures)
-        width = len(str(max(1, len(samples) - 1)))
+        width = len(str(int(samples.slots[-1])))
         encode = _encoder(options)
         if options.format == "tfrecord":
             return Examples(samples, cast, options, encode)
@@ -211,20 +218,24 @@ class _Writing:
         """Say in the folder what is being written, or find that the same was begun there."""
         name = f".{self._prefix}{_DESCRIBED}"
         wanted = self._described()
-        if self._folder.create(name, _json(wanted)):
-            return
+        try:
+            if self._folder.create(name, _json(wanted)):
+                return
+        except OSError as error:
+            raise OptionError(f"cannot write to {self._folder.url}: {error.strerror}") from error
         given = json.loads(self._folder.read(name))
         for key, value in wanted.items():
             if given.get(key) != value:
+                words = f": its {key} is {given.get(key)!r}, and here it is {value!r}"
                 raise OptionError(
-                    f"{self._folder.url} holds another export: its {key} is {given.get(key)!r}, "
-                    f"and here it is {value!r}; name another folder"
+                    f"{self._folder.url} holds another export{_HASHED.get(key, words)}; "
+                    f"name another folder"
                 )
 
     def _described(self) -> dict[str, Any]:
         """Return all that the files depend on, as plain data."""
         samples, options = self._samples, self._options
-        order = self._epoch.order[: self._total]
+        order = samples.slots[self._epoch.order[: self._total]]
         return {
             "schema": _SCHEMA,
             "format": options.format,
@@ -232,11 +243,20 @@ class _Writing:
             "encoding": options.pictures,
             "quality": options.quality,
             "split": samples.split,
-            "store": samples.attributes["fingerprints"],
+            "store": samples.attributes["fingerprints"]["pixels"],
             "samples": self._total,
             "order": hashlib.sha256(order.astype("<i8").tobytes()).hexdigest(),
             "samples per file": len(self._spans[0]),
+            "labels": self._label_digest(),
         }
+
+    def _label_digest(self) -> str:
+        """Return a hash of all labels: a view may have others than its store."""
+        found = hashlib.sha256()
+        for label in self._cast.labels:
+            found.update(repr(label).encode())
+            found.update(np.ascontiguousarray(self._samples.array(label.name)).tobytes())
+        return found.hexdigest()
 
     def _is_there(self, number: int, there: Mapping[str, int]) -> bool:
         names = self._names(number)
@@ -263,7 +283,8 @@ class _Writing:
         with self._epoch as epoch:
             epoch.load_state_dict({**epoch.state_dict(), "position": start})
             for batch in epoch:
-                items = islice(self._cast.items(batch), stop - start)
+                slots = self._samples.slots[batch.sample]
+                items = islice(self._cast.items(batch, slots), stop - start)
                 pieces = list(threads.map(self._form.encoded, items))
                 start += len(pieces)
                 yield from pieces

@@ -79,11 +79,11 @@ class Cast:
         """Return the first label column, if there is one."""
         return next((label for label in self.labels if label.name == "label"), None)
 
-    def items(self, batch: Batch) -> Iterator[Item]:
-        """Yield the samples of a batch."""
+    def items(self, batch: Batch, slots: NDArray[np.int64]) -> Iterator[Item]:
+        """Yield the samples of a batch, which lie in these slots of their store."""
         arrays = batch.targets
         plain = [name for name in arrays if name not in self.masks]
-        for i, slot in enumerate(batch.sample.tolist()):
+        for i, slot in enumerate(slots.tolist()):
             yield Item(
                 slot,
                 batch.image[i],

@@ -202,6 +202,8 @@ def _people(samples: Samples, cast: Cast) -> pd.DataFrame:
             f"{' and no '.join(sorted(lacking))}; build it with --recipe pose"
         )
     rows = samples.rows
+    if rows["row"].duplicated().any():
+        raise OptionError("rows of several stores have the same numbers; export each by itself")
     columns = [name for name in ("path", "center", "scale") if name in rows.columns]
     return rows.set_index("row")[columns]
 

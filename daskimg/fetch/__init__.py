@@ -10,9 +10,10 @@ query and without whose it is.
 
 from daskimg.fetch._access import READING, STORE, access_error, bucket_of, check_access
 from daskimg.fetch._ahead import Found, find_ahead, in_order, read_ahead
+from daskimg.fetch._buckets import Bucket, find_bucket, own_zone
 from daskimg.fetch._found import expand, is_folder
 from daskimg.fetch._listing import list_below, list_matches
-from daskimg.fetch._objects import Folder, open_folder
+from daskimg.fetch._objects import Folder, open_folder, put_copy
 from daskimg.fetch._options import (
     Options,
     configure,
@@ -25,7 +26,8 @@ from daskimg.fetch._options import (
 )
 from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
 from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
-from daskimg.fetch._shown import scrubbed, shown
+from daskimg.fetch._secrets import MAY_HOLD, public
+from daskimg.fetch._shown import scrubbed, scrubbing, shown
 from daskimg.fetch._sources import (
     begin_read,
     limited,
@@ -40,9 +42,11 @@ from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 __all__ = [
     "KINDS",
     "LIMITER",
+    "MAY_HOLD",
     "READING",
     "STORE",
     "Answers",
+    "Bucket",
     "Content",
     "Folder",
     "Found",
@@ -60,6 +64,7 @@ __all__ = [
     "configured",
     "expand",
     "find_ahead",
+    "find_bucket",
     "in_order",
     "is_folder",
     "is_remote",
@@ -73,13 +78,17 @@ __all__ = [
     "name_of",
     "open_folder",
     "open_input",
+    "own_zone",
     "parse_storage",
     "pinned",
+    "public",
+    "put_copy",
     "read",
     "read_ahead",
     "read_environment",
     "read_part",
     "scrubbed",
+    "scrubbing",
     "shown",
     "storage_options",
     "take_back",

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from gcsfs.core import GCSFileSystem
 from gcsfs.retry import validate_response
 
-from daskimg.errors import OptionError
+from daskimg.errors import OptionError, TransportError
 from daskimg.fetch._bodies import body_of, once_each, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._permissions import RefusedError, permission_of, refused
@@ -177,6 +177,27 @@ class Cloud(Plain):
 
         await retried(once, f"gs://{bucket}/{metadata['name']}", "write", self.system._location)
 
+    async def copy(self, path: str, other: str, content: Content) -> None:
+        """Have the service copy an object, in as many requests as it takes; nothing is sent."""
+        names = [part for place in (path, other) for part in self.system.split_path(place)[:2]]
+        token: str | None = None
+        while True:
+            answer = await self.system._call(
+                "POST",
+                "b/{}/o/{}/rewriteTo/b/{}/o/{}",
+                *names,
+                rewriteToken=token,
+                headers={"Content-Type": "application/json"},
+                json_out=True,
+            )
+            if answer["done"]:
+                break
+            token = answer["rewriteToken"]
+        found = answer["resource"]
+        if found.get("crc32c", "") != crc32c_of(content):
+            told = f"the service copied other bytes than were read of gs://{path}"
+            raise TransportError(f"gs://{other}", told)
+
     async def size(self, path: str) -> int | None:
         """Return an object's bytes."""
         return int((await self.ask("get_object", path))["size"])
@@ -242,6 +263,13 @@ class Cloud(Plain):
             token = page.get("nextPageToken")
             if token is None:
                 return
+
+    async def facts(self, bucket: str) -> dict[str, Any]:
+        """Return what a bucket says of itself: where it is, and its storage class."""
+        found: dict[str, Any] = await self.system._call(
+            "GET", "b/{}", bucket, fields="location,storageClass", json_out=True
+        )
+        return found
 
     async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:
         """Return the refusals of those of some permissions that are not granted at a path.

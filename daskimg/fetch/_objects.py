@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from daskimg.errors import SampleError, TransportError
-from daskimg.fetch._access import access_error
+from daskimg.fetch._access import access_error, bucket_of
 from daskimg.fetch._ahead import find_ahead
 from daskimg.fetch._paths import is_url, local_path
 from daskimg.fetch._shown import shown
@@ -69,6 +69,17 @@ class Folder(Protocol):
 def open_folder(url: str) -> Folder:
     """Return the folder at a local path or a URL; nothing is created until the first put."""
     return _Remote(url) if is_url(url) else _Local(url)
+
+
+def put_copy(source: Folder, target: Folder, name: str, content: Content) -> None:
+    """Put an object of one folder, which has been read, into another.
+
+    Within Google's storage its server copies it, and must have copied what was read.
+    """
+    if isinstance(target, _Remote) and all(bucket_of(each.url) for each in (source, target)):
+        target.adopt(f"{source.url}/{name}", name, content)
+    else:
+        target.put(name, content)
 
 
 class _Local:
@@ -180,6 +191,11 @@ class _Remote:
         except FileExistsError:
             return False
         return True
+
+    def adopt(self, location: str, name: str, content: Content) -> None:
+        """Write an object by the storage's own copy of another in it, which holds ``content``."""
+        _, path = remote(location)
+        self._run(lambda system: system.copy(path, self._path(name), content), name)
 
     def read(self, name: str) -> bytes:
         return self._run(lambda system: system.read(self._path(name), None, None, None), name)

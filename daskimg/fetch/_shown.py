@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from daskimg.errors import DaskimgError
 from daskimg.fetch._options import configured
 from daskimg.fetch._paths import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)\]]+")
 _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
@@ -31,6 +37,18 @@ def shown(location: str) -> str:
     if _WEB.match(location):
         return re.split(r"[?#]", location, maxsplit=1)[0]
     return _QUERY.sub("", location)
+
+
+@contextmanager
+def scrubbing() -> Iterator[None]:
+    """Have no error of ours pass with an address in it that may not be shown."""
+    try:
+        yield
+    except DaskimgError as error:
+        told = [scrubbed(each) if isinstance(each, str) else each for each in error.args]
+        if told == list(error.args):
+            raise
+        raise type(error)(*told) from None
 
 
 def scrubbed(text: str) -> str:

@@ -97,6 +97,9 @@ class System(Protocol):
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object whole; ``FileExistsError`` if it is there and was to be created."""
 
+    async def copy(self, path: str, other: str, content: Content) -> None:
+        """Write the object at ``path``, which holds ``content``, to another path, too."""
+
     async def size(self, path: str) -> int | None:
         """Return an object's bytes, or ``None`` if that cannot be said."""
 
@@ -117,6 +120,9 @@ class System(Protocol):
         token
             Where it begins; ``None`` for the first part.
         """
+
+    async def facts(self, bucket: str) -> dict[str, Any]:
+        """Return what a bucket says of itself."""
 
     async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:
         """Return the refusals of those of some permissions that are not granted at a path."""
@@ -148,8 +154,10 @@ class Plain:
         """Return an object, or a part of it."""
         if limit is not None:
             start, stop = 0, limit + 1
+        if start is not None and start < 0:  # not all know what that means: adlfs does not
+            start = max(0, (await self.size(path) or 0) + start)
         try:
-            content = bytes(await self.ask("cat_file", path, start, stop))
+            content = bytes(await self.ask("cat_file", path, start=start, end=stop))
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
         METER.moved(received=len(content))
@@ -167,6 +175,10 @@ class Plain:
             # A lost answer to our own write comes back as "exists": equal bytes are ours.
             if await self.read(path, None, None, None) != content:
                 raise
+
+    async def copy(self, path: str, other: str, content: Content) -> None:  # noqa: ARG002  a system may have no copy that can be checked
+        """Write an object's content once more."""
+        await self.write(other, content, create=False)
 
     async def size(self, path: str) -> int | None:
         """Return an object's bytes."""
@@ -186,6 +198,10 @@ class Plain:
             Listed(path[skip:], facts.get("size"), None) for path, facts in sorted(found.items())
         )
         return Page([each for each in objects if each.location.startswith(beginning)], None)
+
+    async def facts(self, bucket: str) -> dict[str, Any]:  # noqa: ARG002  not to be known
+        """Return nothing: such systems have no buckets, or say nothing of them."""
+        return {}
 
     async def refused(self, path: str, wanted: Sequence[str]) -> list[RefusedError]:  # noqa: ARG002  not to be known
         """Return nothing: such systems say it when they are asked for something."""

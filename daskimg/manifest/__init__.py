@@ -9,9 +9,11 @@ from daskimg.manifest._facts import Facts
 from daskimg.manifest._labels import Label, encode_label
 from daskimg.manifest._manifest import Cells, Manifest, declared_sizes, read_manifest
 from daskimg.manifest._pictures import read_pictures
+from daskimg.manifest._sealed import SEALED, unsealed
 from daskimg.manifest._splits import Split, parse_split
 
 __all__ = [
+    "SEALED",
     "Cells",
     "Facts",
     "Label",
@@ -22,4 +24,5 @@ __all__ = [
     "parse_split",
     "read_manifest",
     "read_pictures",
+    "unsealed",
 ]

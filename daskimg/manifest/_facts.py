@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from daskimg import fetch
 from daskimg.manifest._cells import Column, converted, texts, type_name
 from daskimg.manifest._parquet import places
+from daskimg.manifest._sealed import SEALED, sealed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,8 +72,9 @@ class Facts:
         Of every piece; with pandas' notes, so that types come back as they were.
     mentions
         Remarks for the user.
-    kept, repeated
-        What ``Manifest.pieces`` needs: columns, and hashes of paths that may come again.
+    kept, repeated, key
+        What ``Manifest.pieces`` needs: columns, hashes of paths that may come again, and the key
+        with which it seals secrets; empty if there are none.
     """
 
     rows: int
@@ -86,6 +89,7 @@ class Facts:
     mentions: tuple[str, ...]
     kept: tuple[Kept, ...] = field(repr=False)
     repeated: NDArray[np.uint64] = field(repr=False)
+    key: bytes = field(repr=False)
 
 
 def column_texts(piece: Piece, column: str) -> pa.Array:
@@ -102,9 +106,32 @@ def rows_table(
     columns = {"row": pa.array(np.arange(row, row + piece.rows)), "key": keys, "path": paths}
     if piece.part is not None:
         columns |= places(piece)
+        columns["bytes_file"] = pa.repeat(fetch.public(piece.part.location), piece.rows)
     for column in kept:
         columns[column.stored] = _kept(piece.columns.get(column.column), piece.rows, column)
     return pa.table(columns)
+
+
+def holds_secrets(piece: Piece) -> bool:
+    """Tell whether an address of a piece has secrets in it: of a picture, or of its file."""
+    location = piece.part.location if piece.part else ""
+    return bool(piece.secrets) or fetch.public(location) != location
+
+
+def with_sealed(
+    table: pa.Table, piece: Piece, path: str, kept: tuple[Kept, ...], key: bytes
+) -> pa.Table:
+    """Return rows of ``piece`` with what is secret of them sealed; as they are without a key.
+
+    ``path`` is the table's column of paths.
+    """
+    if not key:
+        return table
+    names = [(path, "path"), *((column.column, column.stored) for column in kept)]
+    secrets = {stored: piece.secrets[name] for name, stored in names if name in piece.secrets}
+    if piece.part is not None:
+        secrets["bytes_file"] = pa.repeat(piece.part.location, piece.rows)
+    return table.append_column(SEALED, sealed(secrets, piece.rows, key))
 
 
 def _kept(values: Column | None, rows: int, column: Kept) -> pa.Array:

@@ -16,7 +16,7 @@ from daskimg import fetch
 from daskimg.errors import ManifestError, OptionError
 from daskimg.manifest._choices import Choice, choose, require
 from daskimg.manifest._classes import Classes, ClassNames, read_classes
-from daskimg.manifest._facts import Facts, column_texts, frame_of, rows_table
+from daskimg.manifest._facts import Facts, column_texts, frame_of, rows_table, with_sealed
 from daskimg.manifest._keys import Occurrences, RowsDigest, first_missing
 from daskimg.manifest._parquet import places
 from daskimg.manifest._pieces import Source, numbered
@@ -104,7 +104,9 @@ def read_manifest(
         )
     for name, value in {"path": path, "key": key, "root": root}.items():
         _refuse_no_name(name, value)
-    opened, choice = choose(open_source(source, kind), path, labels, key)
+    with fetch.scrubbing():
+        opened, choice = choose(open_source(source, kind), path, labels, key)
+        names = _classes(opened, choice, classes)
     return Manifest(
         source=opened.name,
         root=opened.folder if root is None else absolute(os.fspath(root)),
@@ -112,7 +114,7 @@ def read_manifest(
         extensions=_extensions(extensions),
         table=opened,
         choice=choice,
-        classes=_classes(opened, choice, classes),
+        classes=names,
         unknown=unknown,
     )
 
@@ -278,7 +280,8 @@ class Manifest:
             if piece.part is not None:
                 pictures = pa.table(places(piece)).to_pandas()
             found = {name: column_texts(piece, name) for name in columns}
-            yield Cells(row, column_texts(piece, self.choice.path), found, pictures)
+            paths = column_texts(piece.whole(), self.choice.path)
+            yield Cells(row, paths, found, pictures)
 
     def settled(self, split: Split) -> Split:
         """Return a split with all its names; one of kind ``column`` costs a pass over the table.
@@ -331,7 +334,8 @@ class Manifest:
             a class is none of those given.
         """
         splitting = split.column if split is not None else None
-        with closing(Scan(self.table, self.choice, self.limit, splitting)) as scan:
+        scan = Scan(self.table, self.choice, self.limit, splitting)
+        with fetch.scrubbing(), closing(scan):
             prefix = scan.run(prefix_rows, on_rows or _silent)
             return scan.facts(prefix, self.classes, self.unknown)
 
@@ -340,7 +344,8 @@ class Manifest:
 
         Columns: ``row`` int64 from 0; ``key``, ``path`` text; for picture bytes
         ``bytes_file`` text, ``bytes_group``, ``bytes_index`` int64; then the table's own, under
-        their names, or with ``_`` behind those that would be one of ours.
+        their names, or with ``_`` behind those that would be one of ours. Secrets of addresses
+        are left out of all of these, and sealed in a column of their own.
 
         Raises
         ------
@@ -354,7 +359,9 @@ class Manifest:
             keys = column_texts(piece, key) if key else None
             digest.add_piece(piece, paths, keys)
             keys = occurrences.keys(paths) if keys is None else keys
-            yield frame_of(rows_table(piece, row, keys, paths, facts.kept), facts.kept)
+            table = rows_table(piece, row, keys, paths, facts.kept)
+            table = with_sealed(table, piece, self.choice.path, facts.kept, facts.key)
+            yield frame_of(table, facts.kept)
         if digest.hexdigest() != facts.digest:
             raise ManifestError(f"{self.source} has changed since it was first read")
 

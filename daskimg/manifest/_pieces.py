@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from daskimg import fetch
 from daskimg.errors import ManifestError
+from daskimg.manifest._sealed import public_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +40,8 @@ class Piece:
         Number of rows.
     columns
         Their values, by column, each of length ``rows``.
+    secrets
+        Those columns with the secrets that their addresses hold in the table.
     part, group, index
         For picture bytes: the file, its row group, and the first row's place in that.
     """
@@ -47,19 +51,38 @@ class Piece:
     part: Part | None = None
     group: int = 0
     index: int = 0
+    secrets: dict[str, Column] = field(default_factory=dict)
 
     def cut(self, start: int, stop: int) -> Piece:
         """Return the rows from ``start`` to ``stop``, as a view."""
         columns = {name: column[start:stop] for name, column in self.columns.items()}
-        return replace(self, rows=stop - start, columns=columns, index=self.index + start)
+        secrets = {name: column[start:stop] for name, column in self.secrets.items()}
+        index = self.index + start
+        return replace(self, rows=stop - start, columns=columns, index=index, secrets=secrets)
 
     def row(self, row: int) -> Piece:
         """Return one row, copied: a view of it would keep the whole piece in memory."""
-        columns = {
-            name: column[[row]] if isinstance(column, np.ndarray) else column.take([row])
-            for name, column in self.columns.items()
-        }
-        return replace(self, rows=1, columns=columns, index=self.index + row)
+        columns, secrets = (
+            {
+                name: column[[row]] if isinstance(column, np.ndarray) else column.take([row])
+                for name, column in of.items()
+            }
+            for of in (self.columns, self.secrets)
+        )
+        index = self.index + row
+        return replace(self, rows=1, columns=columns, index=index, secrets=secrets)
+
+    def public(self) -> Piece:
+        """Return it without secrets in its columns: those are in ``secrets``."""
+        found = {name: public_column(column) for name, column in self.columns.items()}
+        changed = [name for name, column in found.items() if column is not self.columns[name]]
+        if not changed:
+            return self
+        return replace(self, columns=found, secrets={n: self.columns[n] for n in changed})
+
+    def whole(self) -> Piece:
+        """Return it with its columns as they are in the table."""
+        return replace(self, columns={**self.columns, **self.secrets}, secrets={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +140,8 @@ class Source(ABC):
 def numbered(source: Source, limit: int | None) -> Iterator[tuple[int, Piece]]:
     """Yield each piece with its first row's number; none is over ``PIECE_ROWS`` or ``limit``."""
     row = 0
-    for piece in source.pieces():
+    for given in _scrubbed(source.pieces()):
+        piece = given.public()
         for start in range(0, piece.rows, PIECE_ROWS):
             stop = min(piece.rows, start + PIECE_ROWS)
             if limit is not None:
@@ -127,3 +151,9 @@ def numbered(source: Source, limit: int | None) -> Iterator[tuple[int, Piece]]:
                 row += stop - start
             if row == limit:
                 return
+
+
+def _scrubbed(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield pieces; an error names no address that may not be shown."""
+    with fetch.scrubbing():
+        yield from pieces

@@ -17,8 +17,10 @@ from daskimg.manifest._facts import (
     Kept,
     column_texts,
     frame_of,
+    holds_secrets,
     kept_types,
     rows_table,
+    with_sealed,
 )
 from daskimg.manifest._keys import (
     HashSpool,
@@ -31,6 +33,7 @@ from daskimg.manifest._keys import (
     sampled,
 )
 from daskimg.manifest._pieces import Part, Piece, Source, numbered
+from daskimg.manifest._sealed import new_key
 from daskimg.words import counted
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class Scan:
         self._digest = RowsDigest()
         self._spool = HashSpool()
         self._sample = _Sample()
+        self._secret = False
 
     def run(self, prefix_rows: int | None, on_rows: Callable[[int], None]) -> str | None:
         """Read the whole table; return the digest of its first ``prefix_rows`` rows."""
@@ -85,7 +89,8 @@ class Scan:
                 f"{counted(len(repeated), 'path comes', 'paths come')} more than once; the key of "
                 f"a repetition is the path, a tab and a number"
             )
-        sample = self._sampled(kept, repeated)
+        key = new_key() if self._secret else b""
+        sample = self._sampled(kept, repeated, key)
         frame = frame_of(sample, kept)
         return Facts(
             rows=self._rows,
@@ -100,6 +105,7 @@ class Scan:
             mentions=(*mentions, *remarks),
             kept=kept,
             repeated=repeated[:0] if self._choice.key else repeated,
+            key=key,
         )
 
     def close(self) -> None:
@@ -108,6 +114,7 @@ class Scan:
 
     def _add(self, row: int, piece: Piece) -> None:
         self._columns.add(row, piece)
+        self._secret = self._secret or holds_secrets(piece)
         paths = column_texts(piece, self._choice.path)
         keys = None
         if self._choice.key is not None:
@@ -136,7 +143,9 @@ class Scan:
                     f"in column {key!r}; a key names one row"
                 )
 
-    def _sampled(self, kept: tuple[Kept, ...], repeated: NDArray[np.uint64]) -> pa.Table:
+    def _sampled(
+        self, kept: tuple[Kept, ...], repeated: NDArray[np.uint64], seal: bytes
+    ) -> pa.Table:
         rows, hashes, pieces = self._sample.chosen()
         counts = np.ones(len(rows), np.int64)
         again = np.isin(hashes, repeated)
@@ -148,7 +157,8 @@ class Scan:
             key = self._choice.key
             keys = column_texts(piece, key) if key else paths
             keys = pa.array([numbered_key(keys[0].as_py(), int(count))], pa.string())
-            tables.append(rows_table(piece, int(row), keys, paths, kept))
+            table = rows_table(piece, int(row), keys, paths, kept)
+            tables.append(with_sealed(table, piece, self._choice.path, kept, seal))
         return pa.concat_tables(tables if len(tables) == 1 else tables[1:])
 
 

@@ -146,8 +146,8 @@ def _reached(location: str) -> Iterator[None]:
     except Exception as error:
         if not fetch.is_url(location):
             raise
-        said = " ".join(str(error).split())
-        raise TransportError(location, f"{type(error).__name__}: {said}") from error
+        said = fetch.scrubbed(" ".join(str(error).split()))
+        raise TransportError(fetch.shown(location), f"{type(error).__name__}: {said}") from None
 
 
 def _is_glob(location: str) -> bool:

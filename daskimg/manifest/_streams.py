@@ -43,7 +43,7 @@ def opened(location: str) -> Iterator[IO[bytes]]:
         raise ManifestError(f"{location} may not be read: permission denied") from None
     except (OSError, ImportError) as error:
         if fetch.is_url(location):
-            raise TransportError(location, str(error)) from error
+            raise TransportError(fetch.shown(location), fetch.scrubbed(str(error))) from None
         raise ManifestError(f"cannot read {location}: {error}") from error
 
 

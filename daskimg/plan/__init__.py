@@ -5,6 +5,7 @@ decoded and nothing is written.
 """
 
 from daskimg.plan._brief import Brief, Group, ShardRows
+from daskimg.plan._cost import Cost, Prices, cost_of, parse_prices
 from daskimg.plan._expansion import Expansion, Listed, Places, Uniform
 from daskimg.plan._fingerprint import differences, fingerprint
 from daskimg.plan._inputs import check_inputs
@@ -29,20 +30,24 @@ __all__ = [
     "STAGED",
     "ArraySpec",
     "Brief",
+    "Cost",
     "Expansion",
     "Group",
     "Layout",
     "Listed",
     "Places",
     "Plan",
+    "Prices",
     "ShardRows",
     "Uniform",
     "arrays_of",
     "check_inputs",
     "check_splits",
     "choose_layout",
+    "cost_of",
     "differences",
     "fingerprint",
+    "parse_prices",
     "plan_store",
     "stored_columns",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from daskimg.plan._layout import SMALL_CHUNK, small_arrays
@@ -123,6 +123,8 @@ class Brief:
         shards: kept, it is not decoded for each.
     generation
         The column of the rows that says which writing of an object was listed, if one does.
+    key
+        Opens what is sealed in the rows; only ever in memory.
     call
         Of which call of the run it is: what workers keep of files is not for another, since a
         file may have been brought back meanwhile.
@@ -145,6 +147,7 @@ class Brief:
     retry: bool = False
     spare: int = 1 << 28
     generation: str | None = None
+    key: bytes = field(default=b"", repr=False)
     call: str = ""
     convicted: tuple[tuple[int, int], ...] = ()
 

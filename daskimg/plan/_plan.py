@@ -148,6 +148,7 @@ class Plan:
             retry=retry,
             spare=spare,
             generation=self.manifest.generation,
+            key=self.facts.key,
             call=call,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daskimg import markup
+from daskimg import fetch, markup
 from daskimg.plan._expansion import Listed
 from daskimg.words import megabytes
 
@@ -33,7 +33,7 @@ def lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.split is None and plan.recipe.splits:
         unused = ", ".join(name for name, _ in plan.recipe.splits)
         yield "note", f"the recipe's steps for {unused} are not used: there is no --split"
-    yield "store", plan.url
+    yield "store", fetch.shown(plan.url)
 
 
 def page(plan: Plan) -> str:
@@ -59,7 +59,7 @@ def plain(plan: Plan) -> dict[str, Any]:
     layouts = [group.layout for group in plan.groups]
     return {
         "manifest": plan.manifest.source,
-        "store": plan.url,
+        "store": fetch.shown(plan.url),
         "rows": plan.facts.rows,
         "rows_without_sample": plan.empty_rows,
         "samples": plan.samples,
@@ -73,7 +73,7 @@ def plain(plan: Plan) -> dict[str, Any]:
         "bytes": plan.written_bytes,
         "shard_bytes": plan.shard_bytes,
         "objects": plan.objects,
-        "decodes_per_source": _decodes(plan),
+        "decodes_per_source": decodes(plan),
         "task_bytes": task_bytes(plan),
         "notes": [text for name, text in lines(plan) if name == "note"],
     }
@@ -100,7 +100,7 @@ def _label(label: Label) -> dict[str, Any]:
     }
 
 
-def _decodes(plan: Plan) -> float:
+def decodes(plan: Plan) -> float:
     """Return how often a picture is decoded: again for each further shard that it reaches."""
     found = plan.expansion
     if isinstance(found, Listed):
@@ -126,7 +126,7 @@ def _expanded(plan: Plan) -> Iterator[tuple[str, str]]:
     held = task_bytes(plan)
     if held is None:
         return
-    yield "decodes", f"up to {_decodes(plan):.2f} per source; large ones once a worker"
+    yield "decodes", f"up to {decodes(plan):.2f} per source; large ones once a worker"
     yield "memory of a task", f"up to {megabytes(held)}"
     if isinstance(found, Listed) and found.refused:
         yield (

@@ -16,11 +16,10 @@ from daskimg.preview._found import find_row
 from daskimg.preview._panels import sample_panels
 from daskimg.preview._preview import check_row, staged
 from daskimg.recipe import Recipe
-from daskimg.sheets import Sheet, hues
+from daskimg.sheets import Pictured, Sheet, hues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     Colours = NDArray[np.uint8]
 
 _CELL = 176  # pixels of a column of pictures
-_SHARED = 16  # samples that share a cell
+_SHARED, _ACROSS = 64, 8  # samples that share a cell, and that stand beside each other in it
 _FLAT = 1e-12  # a determinant that is as good as none
 _PAPER, _EMPTY, _FRAME = 255, 236, 2
 _MARGIN = 0.01  # of a pixel: what lies on the edge is not inside
@@ -60,7 +59,7 @@ class _Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Pictured):
     """What recipes make of the same rows: a line a row, a column a stage, or a recipe.
 
     On the source, outlines show what a recipe takes of it, and the rest is dark; on what a
@@ -85,28 +84,8 @@ class Comparison:
             for name, outcome in outcomes.items():
                 yield f"     {name}: {_told(outcome)}"
 
-    def text(self) -> str:
-        """Return the comparison in words."""
-        return "\n".join(self.lines())
-
-    def __repr__(self) -> str:
-        return self.text()
-
-    def sheet(self) -> NDArray[np.uint8]:
-        """Return one picture of all: (height, width, 3) uint8, read-only."""
-        return self._sheet().pixels()
-
-    def save(self, path: str | Path) -> None:
-        """Write the sheet as a PNG file, in place of one that is there.
-
-        Raises
-        ------
-        OptionError
-            If there can be no such file.
-        """
-        self._sheet().save(path)
-
-    def _sheet(self) -> Sheet:
+    def on_sheet(self) -> Sheet:
+        """Return a strip a row, its panels in columns."""
         strips = []
         for number, (path, outcomes) in self.rows.items():
             panels = (self._panel(outcomes, column) for column in self._columns())
@@ -151,11 +130,14 @@ class Comparison:
         if not stage.samples:
             return Panel(np.full((_CELL // 2, _CELL, 3), _EMPTY, np.uint8), f"{name}no sample")
         source = outcome.stages[0]
-        pictures = [_framed(each, source, colour) for each in stage.samples[:_SHARED]]
+        across = _across(stage.samples)
+        shown = stage.samples[: _SHARED // across * across]
+        pictures = [_framed(each, source, colour) for each in shown]
         size = " x ".join(map(str, stage.samples[0].shape[:2]))
         count = len(stage.samples)
         return Panel(
-            _mosaic(pictures), f"{name}{size}" if count == 1 else f"{name}{count:,} of {size}"
+            _mosaic(pictures, across),
+            f"{name}{size}" if count == 1 else f"{name}{count:,} of {size}",
         )
 
     def _repr_html_(self) -> str:
@@ -240,11 +222,18 @@ def _outlined(
     return draw_outlines(image, [q * scale for q in quads], tuple(colour.tolist()), dim=dim)
 
 
-def _mosaic(pictures: Sequence[Colours]) -> Colours:
-    """Return up to sixteen pictures in the room of one, as nearly square as they fit."""
+def _across(samples: Sequence[PreviewSample]) -> int:
+    """Return how many samples stand beside each other: as tiles do in their picture."""
+    tops = [float(each.affine[1, 2]) for each in samples]
+    first = next((i for i, top in enumerate(tops) if top != tops[0]), len(tops))
+    grid = 1 < first <= _ACROSS and len(samples) % first == 0
+    return first if grid else math.ceil(math.sqrt(min(len(samples), _SHARED)))
+
+
+def _mosaic(pictures: Sequence[Colours], across: int) -> Colours:
+    """Return pictures in the room of one, so many beside each other."""
     if len(pictures) == 1:
         return pictures[0]
-    across = math.ceil(math.sqrt(len(pictures)))
     room = (_CELL - 2 * (across - 1)) // across
     small = [_within(picture, room) for picture in pictures]
     height, width = (max(each.shape[axis] for each in small) for axis in (0, 1))

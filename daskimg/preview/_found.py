@@ -85,6 +85,7 @@ def _brief(manifest: Manifest, recipe: Recipe, facts: Facts) -> Brief:
         labels=(),
         compiled=False,
         generation=manifest.generation,
+        key=facts.key,
     )
 
 

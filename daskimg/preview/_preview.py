@@ -12,14 +12,10 @@ from daskimg.preview._found import find_row, refusal
 from daskimg.preview._panels import panels_of
 from daskimg.preview._views import PreviewStage, stage_of
 from daskimg.recipe import settings_of
-from daskimg.sheets import Sheet
+from daskimg.sheets import Pictured, Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from daskimg.manifest import Manifest, Split
     from daskimg.preview._found import Found
@@ -27,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Preview:
+class Preview(Pictured):
     """What each step of a recipe made of one row; shown as pictures in a notebook.
 
     Attributes
@@ -53,34 +49,14 @@ class Preview:
         if self.refused:
             yield f"a run would refuse this recipe: {self.refused}"
 
-    def text(self) -> str:
-        """Return the preview in words."""
-        return "\n".join(self.lines())
+    def on_sheet(self) -> Sheet:
+        """Return a strip for each stage, of its first 8 samples.
 
-    def __repr__(self) -> str:
-        return self.text()
-
-    def sheet(self) -> NDArray[np.uint8]:
-        """Return one picture of all stages: (height, width, 3) uint8, read-only.
-
-        A line for each stage, of its first 8 samples. Small pictures are enlarged by a whole
-        number, so that pixels can be seen. Masks lie over them half transparent, 0 without a
-        colour. Visible joints are discs and hidden ones rings, each in a colour of its own.
-        Heatmaps are beside them: the greatest of all joints, over the picture in grey.
+        Small pictures are enlarged by a whole number, so that pixels can be seen. Masks lie over
+        them half transparent, 0 without a colour. Visible joints are discs and hidden ones
+        rings, each in a colour of its own. Heatmaps are beside them: the greatest of all joints,
+        over the picture in grey.
         """
-        return self._sheet().pixels()
-
-    def save(self, path: str | Path) -> None:
-        """Write the sheet as a PNG file, in place of one that is there.
-
-        Raises
-        ------
-        OptionError
-            If there can be no such file.
-        """
-        self._sheet().save(path)
-
-    def _sheet(self) -> Sheet:
         strips = [self._strip(number) for number in range(len(self.stages))]
         if self.refused:
             strips.append(Strip("a run would refuse this recipe", (self.refused,), ()))
@@ -91,9 +67,6 @@ class Preview:
         more = f"+ {stage.more:,} more" if stage.more else ""
         notes, panels = tuple(stage.lines()), tuple(panels_of(stage))
         return Strip(f"{number}  {stage.settings}", notes, panels, more)
-
-    def _repr_html_(self) -> str:
-        return self._sheet()._repr_html_()
 
 
 def preview_row(

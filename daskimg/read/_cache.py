@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import re
 import time
 import uuid
 from contextlib import contextmanager, suppress
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 
 Outcome = TypeVar("Outcome")
 
-_LOCKS = ".locks"
-_UNFINISHED = ".daskimg-"
 Memory: TypeAlias = "NDArray[np.uint8]"
 
+_LOCKS = ".daskimg-locks"
+_UNFINISHED = ".daskimg-"
+_OURS = re.compile(rf"[0-9a-f]{{64}}|{re.escape(_UNFINISHED)}[0-9a-f]{{32}}")
 _MOST_MAPPED = 512  # files that a reader holds mapped: each has a descriptor
 _NAMES = 256  # locks for names: two names may share one, which costs a wait
 
@@ -58,8 +60,8 @@ class Cache:
     folder
         Made if it is not there; of this machine, not of a network.
     limit
-        Bytes of all files. What finds no room, because readers use all there is, is read and
-        not kept.
+        Bytes of all files that are kept here. What finds no room, because readers use all
+        there is, is read and not kept.
 
     Attributes
     ----------
@@ -188,7 +190,8 @@ class Cache:
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         for entry in os.scandir(self._folder):
             with suppress(FileNotFoundError):
-                if entry.is_file(follow_symlinks=False):
+                # Whatever else lies in the folder is somebody's, and neither counts nor goes.
+                if _OURS.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                     yield Path(entry.path), entry.stat()
 
     def _forget(self, name: str, file: tuple[int, int] | None) -> None:

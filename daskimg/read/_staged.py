@@ -112,7 +112,8 @@ class Given:
         self._changes = None if augment is None else Changes(samples, augment, names)
         self._writers = self._open(arrays, names)
         self._small = {name: samples.array(name) for name in names if name not in self._writers}
-        self._labels, self._status = _labels(samples, options), samples.status
+        self._labels, self._status = samples.labels, samples.status
+        self._classes = _classes(samples, options)
         self._targets = [
             *targets,
             *([_HEATMAP] if self._drawn and _HEATMAP not in targets else []),
@@ -170,9 +171,10 @@ class Given:
             if draw is not None:
                 arrays[_HEATMAP][lines] = draw(lines)
 
+        label = _picked(self._labels, places, given)
         batch = Batch(
             image=arrays[_IMAGE],
-            label=_picked(self._labels, places, given),
+            label=label if self._classes is None else _one_hot(label, self._classes),
             sample=places,
             valid=given & (self._status[places] == store.OK),
             targets={name: (arrays | small)[name] for name in self._targets},
@@ -204,7 +206,7 @@ class Applied:
 
     def __init__(self, given: Given, samples: Samples, options: ReadOptions) -> None:
         assert options.transform is not None
-        self._given = given
+        self._given, self._one_hot = given, options.one_hot
         self.pooled, self.pool = given.pooled, given.pool
         norm = _norm(samples, options) if options.normalised else None
         self._function = Transformed(
@@ -228,7 +230,7 @@ class Applied:
         read, given = self._given.begin(share, moment, self._stage(len(share.slots)))
         stage, who = _named(read), self._given.whose(read.sample, share)
         padding = share.slots < 0
-        arrays[_LABEL][padding] = _none(arrays[_LABEL].dtype)
+        arrays[_LABEL][padding] = 0 if self._one_hot else _none(arrays[_LABEL].dtype)
 
         def work(lines: Lines) -> None:
             given(lines)
@@ -253,22 +255,27 @@ def _is_planar(options: ReadOptions) -> bool:
     return options.layout == "chw" and options.transform is None
 
 
-def _labels(samples: Samples, options: ReadOptions) -> NDArray[Any]:
-    """Return the labels to be handed over: as stored, or 1 for each class."""
-    labels, count = samples.labels, len(samples.classes)
+def _classes(samples: Samples, options: ReadOptions) -> int | None:
+    """Return how many classes labels are handed over for, one hot, if they are."""
     if not options.one_hot:
-        return labels
+        return None
+    labels = samples.labels
     if labels.ndim == 2:
-        return labels.astype(np.float32)
+        return int(labels.shape[1])
     if labels.dtype.kind != "i":
         raise OptionError(
             f"one_hot needs classes, and labels are {labels.dtype}; leave one_hot out"
         )
-    # A row of zeros behind the others is what -1, no class, picks.
-    count = count or int(labels.max(initial=-1)) + 1
-    table = np.zeros((count + 1, count), np.float32)
-    np.fill_diagonal(table, 1)
-    found: NDArray[Any] = table[labels]
+    return len(samples.classes) or int(labels.max(initial=-1)) + 1
+
+
+def _one_hot(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
+    """Return (sample, class) float32; labels below 0 are none."""
+    if labels.ndim == 2:
+        return labels.astype(np.float32)
+    found = np.zeros((len(labels), classes), np.float32)
+    lines = np.flatnonzero(labels >= 0)
+    found[lines, labels[lines]] = 1
     return found
 
 

@@ -12,6 +12,8 @@ from daskimg.errors import OptionError
 from daskimg.fetch import is_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -58,6 +60,42 @@ class Sheet:
 
     def _repr_html_(self) -> str:
         return markup.block(self.title, *map(_html, self.strips))
+
+
+class Pictured:
+    """What is told in lines and drawn on a sheet: ``lines`` and ``on_sheet`` say how."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield it in words."""
+        raise NotImplementedError
+
+    def on_sheet(self) -> Sheet:
+        """Return it as pictures."""
+        raise NotImplementedError
+
+    def text(self) -> str:
+        """Return it in words."""
+        return "\n".join(self.lines())
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return self.on_sheet()._repr_html_()
+
+    def sheet(self) -> NDArray[np.uint8]:
+        """Return one picture of all: (height, width, 3) uint8, read-only."""
+        return self.on_sheet().pixels()
+
+    def save(self, path: str | Path) -> None:
+        """Write that picture as a PNG file, in place of one that is there.
+
+        Raises
+        ------
+        OptionError
+            If there can be no such file.
+        """
+        self.on_sheet().save(path)
 
 
 def _width(strip: Strip) -> int:

@@ -9,7 +9,7 @@ from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, 
 from daskimg.store._checks import damaged_objects, findings, forget_shards, tidy
 from daskimg.store._commit import Commit, commit_store, last_commit
 from daskimg.store._failures import Failure, first_failures
-from daskimg.store._layout import FAILED, OK, PENDING, PLAN, RECORDS, chunk_name
+from daskimg.store._layout import COMMITS, FAILED, INPUT, OK, PENDING, PLAN, RECORDS, chunk_name
 from daskimg.store._ledger import (
     Entry,
     find_entry,
@@ -40,7 +40,9 @@ from daskimg.store._sharded import Sharded, open_sharded
 from daskimg.store._verdicts import read_verdicts, write_verdict
 
 __all__ = [
+    "COMMITS",
     "FAILED",
+    "INPUT",
     "OK",
     "PENDING",
     "PLAN",

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskimg.manifest import encode_label
+from daskimg.manifest import SEALED, encode_label
 from daskimg.plan import STAGED
 from daskimg.statistics import ChannelSums
 from daskimg.store._layout import FAILED, OK, chunk_name
@@ -185,7 +185,9 @@ def _with_outcomes(table: pa.Table, by_group: list[pa.Table], brief: Brief) -> p
     """
     groups = table[STAGED[0]].to_numpy()
     named = table.append_column("first_sample", table[STAGED[1]])
-    named = named.append_column("samples", table[STAGED[2]]).drop_columns(list(STAGED))
+    named = named.append_column("samples", table[STAGED[2]]).drop_columns(
+        [name for name in (*STAGED, SEALED) if name in named.column_names]
+    )
     if len(brief.groups) > 1:
         if "split" in named.column_names:
             named = named.rename_columns({"split": "split_"})

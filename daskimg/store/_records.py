@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from daskimg import fetch
 from daskimg.errors import StoreError
 from daskimg.plan import SCHEMA, fingerprint
 from daskimg.store._layout import COMMITS, INPUT, PLAN, ROWS, refuse_newer
@@ -66,7 +67,7 @@ def stored_plan(plan: Plan, run: str) -> StoredPlan:
         rows=plan.facts.rows,
         samples=plan.samples,
         digest=plan.facts.digest,
-        root=plan.root,
+        root=fetch.public(plan.root),
         pixels=plan.pixels(),
         labels=plan.labels(),
         recipe=plan.recipe.to_dict(),

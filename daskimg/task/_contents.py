@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from daskimg import fetch
 from daskimg.errors import SampleError
-from daskimg.manifest import read_pictures
+from daskimg.manifest import SEALED, read_pictures, unsealed
 from daskimg.store import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pandas as pd
 
     from daskimg.plan import Brief
 
@@ -60,8 +60,10 @@ def read_contents(
             else:
                 yield Content(picture, {}, extension)
         return
+    secrets = _secrets(rows, brief)
     paths = [rows[stored[name]].tolist() for name in names]
-    others = zip(*(_found(column, brief, limit, whole) for column in paths), strict=True)
+    full = [_revealed(rows, stored[name], secrets) for name in names]
+    others = zip(*(_found(column, brief, limit, whole) for column in full), strict=True)
     cells = zip(*paths, strict=True)
     pictures = _pictures(rows, brief, limit, whole)
     for found, own, where in zip(pictures, others, cells, strict=True):
@@ -80,9 +82,24 @@ def read_contents(
 def _pictures(rows: pd.DataFrame, brief: Brief, limit: int, whole: bool) -> Iterator[fetch.Found]:
     if brief.bytes_column is None:
         generations = rows[brief.generation].tolist() if brief.generation else None
-        return _found(rows["path"].tolist(), brief, limit, whole, generations)
-    pictures = read_pictures(rows, brief.bytes_column)
+        paths = _revealed(rows, "path", _secrets(rows, brief))
+        return _found(paths, brief, limit, whole, generations)
+    files = pd.Series(_revealed(rows, "bytes_file", _secrets(rows, brief)), rows.index)
+    pictures = read_pictures(rows.assign(bytes_file=files), brief.bytes_column)
     return (fetch.Found(fetch.limited(content, limit), "") for content in pictures)
+
+
+def _secrets(rows: pd.DataFrame, brief: Brief) -> list[dict[str, str]]:
+    """Return what is secret of each row, by column; nothing for rows that hold no secrets."""
+    return list(unsealed(rows[SEALED], brief.key)) if brief.key and SEALED in rows else []
+
+
+def _revealed(rows: pd.DataFrame, column: str, secrets: list[dict[str, str]]) -> list[str | None]:
+    """Return a column with the secrets of its addresses."""
+    cells: list[str | None] = rows[column].tolist()
+    for place, own in enumerate(secrets):
+        cells[place] = own.get(column, cells[place])
+    return cells
 
 
 def _found(

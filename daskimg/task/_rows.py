@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from daskimg import fetch, store
+from daskimg.manifest import SEALED
 from daskimg.plan import STAGED
 from daskimg.recipe import Row
 
@@ -28,6 +29,8 @@ def read_shard_rows(span: ShardRows, brief: Brief) -> pd.DataFrame:
     columns = ["row", "path", *STAGED, *(stored for _, stored in brief.columns)]
     if brief.bytes_column is not None:
         columns += ["bytes_file", "bytes_group", "bytes_index"]
+    if brief.key:
+        columns.append(SEALED)
     if brief.generation is not None:
         columns.append(brief.generation)
     table = store.read_rows(_staged(brief), span.first, span.stop, columns)

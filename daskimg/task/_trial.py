@@ -93,7 +93,7 @@ def try_some(rows: pd.DataFrame, brief: Brief, *, thorough: bool) -> Trial:
         tried=tried,
         failed=reasons.total(),
         source_bytes=source_bytes,
-        first=fetch.join(brief.root, first) if first else "(an empty cell)",
+        first=fetch.shown(fetch.join(brief.root, first)) if first else "(an empty cell)",
         message=message,
         reasons=dict(reasons.most_common()),
     )

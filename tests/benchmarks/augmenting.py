@@ -21,12 +21,19 @@ import daskimg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import shelves
-from reading import MEAN, STD, say
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 STORED, SIZE, BATCH = 256, 224, 128
 PARTS = {"crop": (SIZE, SIZE), "scale": (0.3, 1.0), "mirror": 0.5}
 COLOURS = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
 FORM = {"dtype": "float32", "layout": "chw", "mean": MEAN, "std": STD}
+
+
+def say(text):
+    """Print a line."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def write_both(folder, count):

@@ -23,10 +23,17 @@ import daskimg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import shelves
-from reading import MEAN, STD, say
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 SIDE = 224
 FORM = {"dtype": "float16", "layout": "chw", "mean": MEAN, "std": STD}
+
+
+def say(text):
+    """Print a line."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def write_store(folder, count):

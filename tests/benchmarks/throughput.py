@@ -5,8 +5,9 @@
 The bare loop is two processes that open, decode, resize and store into a memmap; its start-up
 is not counted. The main job is the command line as people type it; what the same command
 takes on a single picture (interpreter, imports, cluster, trial, commit) is taken off. Memory is
-the sum of the resident sets of all its processes, so that what they share counts several times;
-it is watched in a run of its own, since watching takes time from two busy cores.
+the peak of the sum over all its processes, watched in a run of its own, since watching takes time
+from two busy cores: of proportional sets (PSS), in which a page that several share is counted
+once, and of resident sets (RSS), in which each counts it.
 """
 
 import argparse
@@ -79,14 +80,14 @@ def bare_loop(table, target, exact):
 
 
 def main_job(table, store, exact, watch=False):
-    """Return the seconds of the command, and its peak memory in MB if it was watched."""
+    """Return the seconds of the command, and its peaks of memory in MB if it was watched."""
     command = [sys.executable, "-m", "daskimg.run", table, store, "--size", SIZE, "--json"]
     command += ["--overwrite"] + ["--exact-decode"] * exact
     began = time.perf_counter()
     with subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        peak = _watch(psutil.Process(process.pid), process) if watch else 0.0
+        peak = _watch(psutil.Process(process.pid), process) if watch else None
         report = json.loads(process.stdout.read())
         process.wait()
         seconds = time.perf_counter() - began
@@ -95,17 +96,22 @@ def main_job(table, store, exact, watch=False):
 
 
 def _watch(top, process):
-    peak = 0
+    """Return the peaks of PSS and RSS in MB."""
+    peak = np.zeros(2)
     while process.poll() is None:
-        resident = 0
-        for one in [top, *_children(top)]:
-            try:
-                resident += one.memory_info().rss
-            except psutil.Error:
-                continue
-        peak = max(peak, resident)
+        peak = np.maximum(peak, sum(map(_sizes, [top, *_children(top)]), np.zeros(2)))
         time.sleep(0.05)
     return peak / 1e6
+
+
+def _sizes(one):
+    """Return PSS and RSS in bytes; nothing of a process that has just ended."""
+    try:
+        rollup = Path(f"/proc/{one.pid}/smaps_rollup").read_text()
+    except OSError:
+        return np.zeros(2)
+    kilobytes = {line.split(":")[0]: int(line.split()[-2]) for line in rollup.splitlines()[1:]}
+    return 1024 * np.array([kilobytes.get("Pss", 0), kilobytes.get("Rss", 0)])
 
 
 def _children(top):
@@ -116,7 +122,7 @@ def _children(top):
 
 
 def compare(sources, count, rounds, exact):
-    """Return medians: bare images/s, the main job's, its start-up, its peak memory."""
+    """Return medians: bare images/s, the main job's, its start-up; and its peaks of memory."""
     bare, ours, first = [], [], []
     with tempfile.TemporaryDirectory() as place:
         (folder, single) = Path(place) / "many", Path(place) / "one"
@@ -139,13 +145,13 @@ def lines(results, count, rounds):
     yield f"{machine()}:"
     yield ""
     head = ["decoding", "bare Pillow loop, 2 processes", "daskimg", "ratio"]
-    head += ["one picture, start to end", "peak memory"]
+    head += ["one picture, start to end", "peak PSS, RSS"]
     yield f"| {' | '.join(head)} |"
     yield f"|{' --- |' * len(head)}"
     for name, (bare, ours, first, memory) in results.items():
         yield (
             f"| {name} | {bare:,.0f} images/s | {ours:,.0f} images/s | {ours / bare:.2f} | "
-            f"{first:.1f} s | {memory:,.0f} MB |"
+            f"{first:.1f} s | {memory[0]:,.0f}, {memory[1]:,.0f} MB |"
         )
 
 

@@ -1,0 +1,85 @@
+"""Amazon's protocol through s3fs, on a server in this process; where both are installed."""
+
+import pytest
+import scenes
+
+import daskimg
+from daskimg import fetch
+from daskimg.errors import SampleError, TransportError
+
+pytest.importorskip("s3fs", reason="needs s3fs: pip install 'daskimg[clouds]'")
+pytest.importorskip("moto.server", reason="needs moto: pip install 'daskimg[clouds]'")
+
+# botocore and moto use what the standard library is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The storage options that lead to a server with an empty bucket."""
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        made = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        made.start()
+        host, port = made.get_host_and_port()
+        yield {"s3": {"endpoint_url": f"http://{host}:{port}"}}
+        made.stop()
+
+
+@pytest.fixture
+def bucket(server, request):
+    """A bucket of one test, reached by the options alone."""
+    import s3fs
+
+    name = request.node.name.replace("_", "-")[:60].rstrip("-")
+    s3fs.S3FileSystem(**server["s3"]).mkdir(name)
+    with fetch.using(fetch.Options(storage=server)):
+        yield f"s3://{name}"
+
+
+def test_objects_go_in_and_out_of_s3(bucket):
+    folder = fetch.open_folder(f"{bucket}/in")
+
+    assert (folder.names(), folder.sizes(), folder.size("a")) == ([], {}, None)
+    assert folder.create("a", b"1")
+    assert not folder.create("a", b"2")
+    folder.put("b/c", b"123456")
+    assert folder.sizes() == {"a": 1, "b/c": 6}
+    assert fetch.read(f"{bucket}/in/b/c", max_bytes=6) == b"123456"
+    assert fetch.read_part(f"{bucket}/in/b/c", 1, 3) == b"23"
+    assert fetch.read_part(f"{bucket}/in/b/c", -2) == b"56"
+    with pytest.raises(SampleError, match="missing"):
+        fetch.read(f"{bucket}/in/none")
+    folder.remove("b")
+    assert folder.sizes() == {"a": 1}
+
+
+def test_a_store_in_s3_equals_the_one_on_disk(bucket, pictures, tmp_path, threads):
+    folder, names = pictures
+    source = fetch.open_folder(f"{bucket}/in")
+    for name in names:
+        source.put(name, (folder / name).read_bytes())
+    table = scenes.table_of(folder, names)
+    remote = table.assign(path=[f"{bucket}/in/{name}" for name in names])
+    settings = {"shard": 8, "chunk": 4, "max_failed": 1}
+
+    samples = scenes.build(remote, f"{bucket}/out.zarr", threads, **settings)
+    on_disk = scenes.build(table, tmp_path / "out.zarr", threads, **settings)
+
+    assert (samples.image[...] == on_disk.image[...]).all()
+    assert samples.failures["reason"].tolist() == on_disk.failures["reason"].tolist()
+    assert daskimg.verify_store(f"{bucket}/out.zarr", rows=5).findings == ()
+
+
+def test_an_endpoint_that_is_not_there_is_no_missing_picture(bucket):
+    nowhere = {"s3": {"endpoint_url": "http://127.0.0.1:1"}}
+
+    with (
+        fetch.using(fetch.Options(storage=nowhere, attempts=2)),
+        pytest.raises(TransportError, match=r"s3://.*127\.0\.0\.1.*attempt 2"),
+    ):
+        fetch.read(f"{bucket}/in/a.jpg")

@@ -155,6 +155,25 @@ class Crew:
             who = "a worker" if self.client.status == "running" else "the scheduler"
             raise StoppedError(f"the connection to {who} is lost; {_GO_ON}") from error
 
+    def everywhere(self, call: Callable[..., Any], *words: Any) -> dict[str, Any]:
+        """Return what a call gives on each worker, by address: its result, or its exception.
+
+        Raises
+        ------
+        StoppedError
+            If a worker says nothing within the stated time.
+        """
+        client, seconds = self.client, self.patience.scheduler
+        try:
+            found: dict[str, Any] = client.sync(
+                client._run, call, *words, on_error="return", callback_timeout=seconds
+            )
+        except TimeoutError:
+            raise StoppedError(
+                f"a worker has not answered for {seconds:g} seconds; take it away, and {_GO_ON}"
+            ) from None
+        return found
+
     def fresh(self) -> str:
         """Return a name for a part of the run: whose it is tells ``run_of``."""
         self._parts += 1
@@ -177,6 +196,8 @@ class Crew:
 
     def unregister(self, name: str) -> None:
         """Have workers forget a plugin; the scheduler may be gone, or a worker be frozen."""
+        if self.client.status != "running":
+            return
         with suppress(Exception):
             call = self.client._unregister_worker_plugin
             self.client.sync(call, name, callback_timeout=_PARTING)

@@ -163,7 +163,7 @@ def check_versions(crew: Crew) -> None:
     PlanError
         If there are any.
     """
-    said = crew.client.run(versions, on_error="return")
+    said = crew.everywhere(versions)
     wanted = versions()
     refuse(
         f"worker {address} {_other(found, wanted)}"
@@ -184,7 +184,7 @@ def fit(crew: Crew, plan: Plan) -> Iterator[None]:
     with _mark(plan.url) as mark:
         needs = Needs(versions(), dumps(plan.recipe), _readable(plan), plan.url, mark)
         crew.register(_Fitness(crew.name, needs), crew.name)
-        faults = crew.client.run(FAULTS.get, crew.name)
+        faults = crew.everywhere(FAULTS.get, crew.name)
     try:
         refuse(fault for fault in faults.values() if fault)
         yield

@@ -147,7 +147,7 @@ class Report:
         When the tasks of this run ran, and at which stage for how long.
     traffic
         What was asked of servers: requests by kind, repetitions by fault, bytes. Those of the
-        plan, which was made before, and the run's log, which is written last, are not among them.
+        plan, which was made before, are not among them.
     planned
         What was planned to be asked; ``None`` unless this run built the whole store.
     """

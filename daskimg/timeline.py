@@ -5,6 +5,7 @@ Times are for people: they are in reports, never in the store, whose bytes depen
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,23 +31,39 @@ class Stopwatch:
     A lap costs less than a microsecond, and a picture takes three.
     """
 
-    __slots__ = ("_at", "_cpu", "began", "seconds")
+    __slots__ = ("_at", "_cpu", "_mine", "_others", "_thread", "began")
 
     def __init__(self) -> None:
         self.began = time.time()
-        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self._mine = dict.fromkeys(STAGES, 0.0)
+        self._others: list[Stopwatch] = []
+        self._thread = threading.get_ident()
         self._cpu = time.thread_time()
         self._at = time.perf_counter()
+
+    def in_this_thread(self) -> Stopwatch:
+        """Return this watch, or one for a thread that helps: its time is the task's, too."""
+        if threading.get_ident() == self._thread:
+            return self
+        other = Stopwatch()
+        self._others.append(other)
+        return other
 
     def lap(self, stage: str) -> None:
         """Give a stage the time since the last lap."""
         now = time.perf_counter()
-        self.seconds[stage] += now - self._at
+        self._mine[stage] += now - self._at
         self._at = now
 
     @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each stage, of all threads that took part."""
+        watches = [self, *self._others]
+        return {stage: sum(watch._mine[stage] for watch in watches) for stage in STAGES}
+
+    @property
     def cpu(self) -> float:
-        """Seconds that this thread has had a core since the watch was started."""
+        """Seconds that the task's own thread has had a core since the watch was started."""
         return time.thread_time() - self._cpu
 
 
@@ -122,7 +139,7 @@ class Timeline:
     def _idleness(self) -> str:
         """Return why threads had nothing to do, if that was what limited the run."""
         all_time = self.threads * self.seconds
-        idle = all_time - self.busy
+        idle = all_time - sum(self.stages.values())  # also of threads that helped a task
         if idle <= _IDLE * all_time:
             return ""
         share = f"threads had nothing to do for {idle / all_time:.0%} of the time"

@@ -22,6 +22,7 @@ from daskimg.build._rest import resting
 from daskimg.build._shown import show_task
 from daskimg.errors import DaskimgError
 from daskimg.task import (
+    Hands,
     Limits,
     Verdict,
     find_killers,
@@ -47,6 +48,9 @@ _BRIEFS: dict[str, Brief] = {}
 
 _CHANNELS: dict[str, Channel] = {}
 """How they tell the scheduler what they do, those that it watches."""
+
+_HANDS: dict[str, Hands] = {}
+"""The threads of the workers in this process, by the worker's address."""
 
 Killers = tuple[tuple[int, int], ...]
 """(shard, row) of what killed its worker."""
@@ -97,11 +101,13 @@ def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFram
     """Build a shard without what kills its worker; return its report, with the worker's name."""
     with _part(run) as told_brief, resting(told_brief) as rest:
         brief, channel = replace(told_brief, convicted=convicted), _CHANNELS.get(run)
+        worker = get_worker()
+        hands = _HANDS.setdefault(worker.address, Hands(worker.state.nthreads))
         if channel:
-            report = show_task(rows, brief, channel, rest)
+            report = show_task(rows, brief, channel, rest, hands)
         else:
-            report = run_task(rows, brief, rest=rest)
-        return report.assign(worker=str(get_worker().name))
+            report = run_task(rows, brief, rest=rest, hands=hands)
+        return report.assign(worker=str(worker.name))
 
 
 def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffic]:

@@ -21,17 +21,22 @@ if TYPE_CHECKING:
 
     from daskimg.build._watch import Channel
     from daskimg.plan import Brief
+    from daskimg.task import Hands
 
 
 def show_task(
-    rows: pd.DataFrame, brief: Brief, channel: Channel, rest: Callable[[], None] | None
+    rows: pd.DataFrame,
+    brief: Brief,
+    channel: Channel,
+    rest: Callable[[], None] | None,
+    hands: Hands,
 ) -> pd.DataFrame:
     """Build a shard, and return its report; the scheduler hears of both ends."""
     worker, shard = get_worker(), int(rows["shard"].iloc[0])
     camera = _Camera(channel.every)
     channel.running(worker, shard)
     try:
-        report = run_task(rows, brief, camera.look, rest)
+        report = run_task(rows, brief, camera.look, rest, hands)
     except BaseException:
         channel.failed(worker, shard)
         raise

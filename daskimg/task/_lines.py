@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 
 class Lines:
-    """The ledger's columns for one shard, filled in any order, a place a sample."""
+    """The ledger's columns for one shard, filled in any order and by several threads."""
 
     def __init__(self, group: Group, start: int, count: int) -> None:
         self._schema = store.ledger_schema(group.targets)
         self._samples = range(start, start + count)
+        self._counting = threading.Lock()
         self.reduced = 0
         self.completed = 0
         self.read_bytes = 0
@@ -45,8 +47,9 @@ class Lines:
     def source(self, places: range, each: Planned, content: Content) -> None:
         """Note the file that was read."""
         if places.start == each.first:  # the shard that has the row's first sample counts it
-            self.read_bytes += len(content.picture)
-            self.completed += bool(content.extension)
+            with self._counting:
+                self.read_bytes += len(content.picture)
+                self.completed += bool(content.extension)
         for place in places:
             self.source_sha256[place - self._samples.start] = content.digest
             self.source_bytes[place - self._samples.start] = len(content.picture)
@@ -68,7 +71,9 @@ class Lines:
         i = self._named(place, each)
         self.status[i] = store.OK
         self._sized(i, source)
-        self.reduced += source.reduced
+        if source.reduced:
+            with self._counting:
+                self.reduced += source.reduced
         for name, column in self._small.items():
             column[i] = entry_of(sample, name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from daskimg import fetch, store
@@ -11,6 +12,7 @@ from daskimg.errors import SampleError, StoreError
 from daskimg.statistics import ChannelSums, channel_sums
 from daskimg.task._alone import KILLED
 from daskimg.task._contents import Content, read_contents
+from daskimg.task._hands import Hands, share
 from daskimg.task._kept import Kept
 from daskimg.task._lines import Lines
 from daskimg.task._reports import report_of
@@ -37,6 +39,7 @@ def run_task(
     brief: Brief,
     look: Look | None = None,
     rest: Callable[[], object] | None = None,
+    hands: Hands | None = None,
 ) -> pd.DataFrame:
     """Build one shard and report on it in one line.
 
@@ -53,6 +56,8 @@ def run_task(
         Shown one sample of a shard that has just been written, and its row.
     rest
         Called when all that is left is to write: another task may have the processor.
+    hands
+        The threads of this worker: those with nothing to do help.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def run_task(
     watch.lap("write")
     if entry is None:
         work = _Work(brief, shard, watch)
-        work.fill(rows)
+        work.fill(rows, hands or Hands(1))
         if rest is not None:
             rest()
         entry = work.write(folder)
@@ -111,16 +116,19 @@ class _Work:
         self._lines = Lines(self._group, self._start, count)
         self._convicted = {row for number, row in brief.convicted if number == shard}
 
-    def fill(self, rows: pd.DataFrame) -> None:
+    def fill(self, rows: pd.DataFrame, hands: Hands) -> None:
         """Decode and transform all samples."""
         planned = planned_rows(rows, self._brief)
         self._check_rows(planned)
         if len(planned) == 1 and planned[0].samples > len(self._places(planned[0])):
-            self._build(planned[0], self._shared_content(planned[0], rows))
+            self._build((planned[0], self._shared_content(planned[0], rows)), self._watch)
         else:
             contents = read_contents(rows, self._brief, whole=True)
-            for each, content in zip(planned, contents, strict=True):
-                self._build(each, content)
+            share(zip(planned, contents, strict=True), hands, self._builder)
+
+    def _builder(self) -> Callable[[tuple[Planned, Content | SampleError]], None]:
+        """Return what builds a row's samples in this thread, by a stopwatch of its own."""
+        return partial(self._build, watch=self._watch.in_this_thread())
 
     def write(self, folder: fetch.Folder) -> store.Entry:
         """Put the objects, then their entry of the ledger."""
@@ -162,8 +170,9 @@ class _Work:
     def _places(self, each: Planned) -> range:
         return range(max(each.first, self._start), min(each.places.stop, self._stop))
 
-    def _build(self, each: Planned, content: Content | SampleError) -> None:
-        self._watch.lap("fetch")
+    def _build(self, row: tuple[Planned, Content | SampleError], watch: Stopwatch) -> None:
+        each, content = row
+        watch.lap("fetch")
         places = self._places(each)
         if isinstance(content, SampleError):
             self._lines.failed(places, each, content)
@@ -174,15 +183,16 @@ class _Work:
             return
         try:
             parts = range(places.start - each.first, places.stop - each.first)
-            lap = self._watch.lap
-            samples, source = make_samples(self._brief, self._group, each, content, parts, lap)
+            samples, source = make_samples(
+                self._brief, self._group, each, content, parts, watch.lap
+            )
         except SampleError as error:
             self._lines.failed(places, each, error)
-            self._watch.lap("decode")
+            watch.lap("decode")
             return
         for place, sample in zip(places, samples, strict=True):
             self._fill(place, each, sample, source)
-        self._watch.lap("transform")
+        watch.lap("transform")
 
     def _fill(
         self, place: int, each: Planned, sample: Sample | SampleError, source: Source

@@ -293,8 +293,8 @@ def report(small, large, paces):
     return (
         f"Tasks that do nothing, {large['workers']} workers, {os.cpu_count()} cores in all, "
         f"{about}, {date.today()}:\n\n{table(figures)}\n\n"
-        f"The first line foretells {said:.0f} s of the scheduler's processor for the second, which "
-        f"took {took:.0f}.\n\n"
+        f"The first line foretells {said:.0f} s of the scheduler's processor for the second, "
+        f"which took {took:.0f}.\n\n"
         f"What follows at {most:.2f} ms a shard, with default shards, from photographs on a "
         f"disk:\n\n"
         f"{table(lines)}"

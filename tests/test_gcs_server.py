@@ -4,6 +4,8 @@ Where the environment names another server or a real bucket, the first half runs
 """
 
 import asyncio
+import base64
+import hashlib
 import http.client
 import os
 import random
@@ -14,7 +16,11 @@ import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
+import numpy as np
+import numpy.testing as npt
 import pytest
+import zarr
+from zarr.core.sync import sync
 
 # gcsfs hands large bodies to aiohttp as bytes, and aiohttp would rather have a file.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
@@ -124,6 +130,35 @@ def test_one_of_sixteen_creators_wins(system, place):
 
     assert len(winners) == 1
     assert system.cat_file(f"{place}/race") == b"%d" % winners[0]
+
+
+def test_hundreds_of_objects_come_at_once_as_they_were(system, many):
+    names = system.find(many)[:500]
+
+    found = system.cat(names)
+
+    assert sorted(found) == names
+    hashes = {name: hashlib.md5(content).digest() for name, content in found.items()}
+    told = {name: base64.b64decode(system.info(name)["md5Hash"]) for name in names[:5]}
+    assert told.items() <= hashes.items()
+
+
+def test_a_shard_is_written_and_read_by_zarr_whole_and_in_parts(gcs_environment, place):
+    url = f"gs://{place}/sharded"
+    values = np.random.default_rng(0).integers(0, 256, (8, 4, 4), np.uint8)
+    options = gcs_environment.storage_options
+    array = zarr.create_array(
+        url, shape=values.shape, dtype="uint8", chunks=(2, 4, 4), shards=(8, 4, 4),
+        storage_options=options,
+    )  # fmt: skip
+    array[:] = values
+
+    found = zarr.open_array(url, mode="r", storage_options=options)
+    npt.assert_array_equal(found[:], values)
+    npt.assert_array_equal(found[2:4], values[2:4])  # one chunk, found by a suffix range
+    npt.assert_array_equal(found.oindex[[1, 6]], values[[1, 6]])
+    array.store.close()
+    sync(array.store.fs._session.close())  # on its loop: gcsfs would close it on another
 
 
 @pytest.mark.parametrize("size", [7 * MIB, 13 * MIB + 17], ids=["7", "13"])

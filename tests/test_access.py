@@ -78,6 +78,8 @@ def test_a_bucket_that_grants_all_is_asked_little_and_left_as_it_was(gcs, job, t
 def test_a_bucket_that_is_not_there_is_named(gcs_environment):
     with pytest.raises(AccessError, match="there is no bucket nowhere-at-all; create it"):
         build.standing_of("gs://nowhere-at-all/out.zarr")
+    with pytest.raises(AccessError, match="there is no bucket nowhere-at-all"):
+        daskimg.read_manifest("gs://nowhere-at-all/in/*.jpg")
 
 
 def test_a_source_that_may_not_be_read_is_refused_before_the_build(gcs, job, threads):

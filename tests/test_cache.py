@@ -4,6 +4,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,12 @@ def fetches(gcs):
 
 
 def held(folder):
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    """Return the bytes of a cache's files; one may go while they are counted."""
+    total = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 # -- ahead of need -----------------------------------------------------------------------------

@@ -26,6 +26,11 @@ def built(pictures, tmp_path_factory, threads):
     return url
 
 
+def sizes(url):
+    """Bytes of every object of a store, accounts of runs included."""
+    return fetch.open_folder(str(url)).sizes()
+
+
 def same(a, b):
     a, b = (fetch.open_folder(str(place)) for place in (a, b))
     return {n: a.read(n) for n in a.sizes()} == {n: b.read(n) for n in b.sizes()}
@@ -87,7 +92,7 @@ def test_the_root_and_the_commit_come_last(gcs, built, monkeypatch):
     assert written[0] == "daskimg/records/plan.json"
     assert written.index("zarr.json") > max(written.index(n) for n in written if "/c/" in n)
     assert written[-1] == "daskimg/records/commits/000001.json"
-    assert len(written) == len(set(written)) == len(scenes.objects(built))
+    assert sorted(written) == sorted(sizes(built))  # each once
 
 
 def test_a_copy_that_was_stopped_goes_on_and_trusts_no_size(gcs, built, tmp_path):
@@ -105,7 +110,7 @@ def test_a_copy_that_was_stopped_goes_on_and_trusts_no_size(gcs, built, tmp_path
     found = daskimg.copy_store(built, target)
 
     assert same(built, target)
-    assert 3 <= found.kept < found.objects + found.kept == len(scenes.objects(built))
+    assert 3 <= found.kept < found.objects + found.kept == len(sizes(built))
 
 
 def test_a_copy_of_what_is_there_writes_nothing(built, tmp_path):
@@ -216,8 +221,8 @@ def test_the_command_copies_and_tells_in_numbers(built, tmp_path, capsys):
     found = json.loads(out)
     assert code == 0
     assert not err
-    assert found["objects"] == len(scenes.objects(built))
-    assert found["bytes"] == sum(map(len, scenes.objects(built).values()))
+    assert found["objects"] == len(sizes(built))
+    assert found["bytes"] == sum(sizes(built).values())
     assert Path(found["url"]) == tmp_path / "b.zarr"
 
 

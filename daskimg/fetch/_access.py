@@ -44,10 +44,15 @@ def check_access(location: str, wanted: Sequence[str]) -> None:
     try:
         missing = run(system.refused(path, wanted))
     except FileNotFoundError:
-        message = f"there is no bucket {bucket_of(location)}; create it, or look at its name"
-        raise AccessError(shown(location), message) from None
+        raise no_bucket(location) from None
     if missing:
         raise AccessError(shown(location), _told(location, missing))
+
+
+def no_bucket(location: str) -> AccessError:
+    """Return that the bucket of a location is not there."""
+    told = f"there is no bucket {bucket_of(location)}; create it, or look at its name"
+    return AccessError(shown(location), told)
 
 
 def access_error(location: str, error: PermissionError) -> AccessError:

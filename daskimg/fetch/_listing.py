@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskimg.errors import OptionError
-from daskimg.fetch._access import access_error
+from daskimg.fetch._access import access_error, bucket_of, no_bucket
 from daskimg.fetch._found import expand
 from daskimg.fetch._paths import is_url, local_path, place_of
 from daskimg.fetch._shown import shown
@@ -69,6 +69,10 @@ def _result(page: Future[Page], folder: str) -> Page:
         return page.result()
     except PermissionError as error:
         raise access_error(folder, error) from None
+    except FileNotFoundError:
+        if bucket_of(folder) is None:
+            raise
+        raise no_bucket(folder) from None
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:

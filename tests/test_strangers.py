@@ -288,8 +288,13 @@ def test_workers_without_the_memory_for_their_threads_are_refused(table, tmp_pat
 def test_an_unfit_worker_that_joins_later_is_not_used(table, tmp_path, expected):
     notes = []
     with strangers.running(tmp_path / "cluster", "good") as cluster:
-        late = {2: lambda: cluster.join("odd", **another(tmp_path, OTHER))}
-        report = build(slow_plan(table, tmp_path / "a.zarr"), cluster, at=late, notes=notes)
+        gate = tmp_path / "gate"  # else the good one is done before the other is there
+        recipe = daskimg.Recipe((slow_resize.GatedResize(16, 16, gate=str(gate)),))
+        plan = scenes.plan(
+            table, tmp_path / "a.zarr", shard=2, chunk=1, recipe=recipe, max_failed=1
+        )
+        late = {2: lambda: (cluster.join("odd", **another(tmp_path, OTHER)), gate.touch())}
+        report = build(plan, cluster, at=late, notes=notes)
 
     assert report.committed
     assert hashes(tmp_path / "a.zarr") == expected

@@ -80,6 +80,7 @@ class Crew:
     _alone_since: float | None = None
     _told: bool = False
     _parts: int = 0
+    _dismissed: set[str] = field(default_factory=set)
 
     def wait(self) -> None:
         """Wait until there is a worker.
@@ -208,9 +209,12 @@ class Crew:
 
     def dismiss(self, address: str, fault: str) -> None:
         """Have a worker leave that is not fit for the run."""
-        if address in self.threads:
-            del self.threads[address]
-            self.tell(f"{fault}: it is not used")
+        if address in self._dismissed:  # by another of its tasks
+            return
+        self._dismissed.add(address)
+        self.seen.add(address)
+        self.threads.pop(address, None)
+        self.tell(f"{fault}: it is not used")
         self.ask("retire_workers", workers=[address], close_workers=True)
 
     def summary(self) -> dict[str, int]:

@@ -40,6 +40,8 @@ def logged(folder: fetch.Folder, run: str, crew: Crew) -> Iterator[Callable[[Rep
         error = caught
         raise
     finally:
+        with suppress(DaskimgError):  # who was lost since the last look
+            crew.look(at_once=True)
         facts = {
             "run": run,
             "call": crew.name,

@@ -267,8 +267,8 @@ def table(lines):
 
 def report(small, large, paces):
     """Return what was found, as a page says it."""
-    said = small["milliseconds_per_shard"] * large["shards"] / 1e3
-    share = large["build_seconds"] / said
+    said = small["scheduler_ms_per_shard"] * large["shards"] / 1e3
+    took = large["scheduler_ms_per_shard"] * large["shards"] / 1e3
     figures = [
         {
             "shards": f"{each['shards']:,}",
@@ -293,8 +293,8 @@ def report(small, large, paces):
     return (
         f"Tasks that do nothing, {large['workers']} workers, {os.cpu_count()} cores in all, "
         f"{about}, {date.today()}:\n\n{table(figures)}\n\n"
-        f"The first line foretells {said:.0f} s for the second, which took {share:.2f} of "
-        f"that.\n\n"
+        f"The first line foretells {said:.0f} s of the scheduler's processor for the second, "
+        f"which took {took:.0f}.\n\n"
         f"What follows at {most:.2f} ms a shard, with default shards, from photographs on a "
         f"disk:\n\n"
         f"{table(lines)}"

@@ -777,7 +777,7 @@ def server():
     [
         ("404/a.csv", run.REFUSED, "there is no file URL: no such object"),
         ("404/a.parquet", run.REFUSED, "there is no file URL: no such object"),
-        ("403/a.csv", run.REFUSED, "URL may not be read: permission denied"),
+        ("403/a.csv", run.REFUSED, "URL: permission denied"),
         ("503/a.csv", run.STOPPED, "cannot reach URL: 503 Service Unavailable"),
         ("503/*.csv", run.STOPPED, "cannot reach URL: .*503"),
     ],

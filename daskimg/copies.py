@@ -146,12 +146,16 @@ class _Copying:
         there = store.last_commit(self._target)
         if there and there.number > self._commit.number:
             raise StoreError(f"{url} holds a later state of this store; copy the other way")
+        for name in self._others():
+            if name in self._there and not _is_replaced(name):
+                self._refuse_other(name, self._source.read(name))
         self._is_old = there is not None and there != self._commit
 
     def run(self, threads: int, max_bytes: int) -> Copy:
         """Copy the plan, which says whose it is, then all else, and the commits last."""
         if self._is_old:
             self._target.remove(_ROOT)  # no reader is to meet new numbers and old names
+            self._there.pop(_ROOT, None)
         rest = set(self._commit.objects) - {store.PLAN, _ROOT}
         others = self._others()
         total = len(self._commit.objects) + len(others)
@@ -210,9 +214,25 @@ class _Copying:
         content = self._source.read(name)
         if self._target.create(name, content):
             return len(content)
-        if self._target.read(name) != content:
-            raise StoppedError(f"{fetch.shown(self._target.url)} has another {name}")
+        if not _is_replaced(name):
+            self._refuse_other(name, content)
+        elif self._target.read(name) != content:
+            self._target.put(name, content)
+            return len(content)
         return None
+
+    def _refuse_other(self, name: str, content: bytes) -> None:
+        """Refuse a target that has gone on by itself: it holds what is to be written, or not."""
+        if self._target.read(name) != content:
+            raise StoreError(
+                f"{fetch.shown(self._target.url)} has another {name}; name a folder that is "
+                f"new or empty"
+            )
+
+
+def _is_replaced(name: str) -> bool:
+    """Tell what a run writes again from what, once written, stays as it is."""
+    return name.startswith(f"{store.VERDICTS}/")
 
 
 def _digest(folder: Folder, name: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 import scenes
 
 import daskimg
-from daskimg import cli, copies, fetch
+from daskimg import cli, copies, fetch, store
 from daskimg.errors import AccessError, OptionError, StoppedError, StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
@@ -150,6 +150,41 @@ def test_a_later_state_of_the_same_store_replaces_an_earlier_copy(
     assert daskimg.open_store(tmp_path / "b.zarr").classes == ["cat"]
     with pytest.raises(StoreError, match="later state"):
         daskimg.copy_store(built, tmp_path / "b.zarr")
+
+
+def test_a_later_state_replaces_metadata_of_equal_size_and_what_was_found_since(
+    pictures, built, tmp_path, threads
+):
+    source, target = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    daskimg.copy_store(built, source)
+    store.write_verdict(fetch.open_folder(str(source)), 1, {5: {"path": "x"}})
+    table = scenes.table_of(pictures[0], pictures[1][6:17])
+    plans = [table.assign(label=name) for name in ("cat", "dog")]
+    daskimg.build_store(scenes.plan(plans[0], source, **SHARD), client=threads)
+    daskimg.copy_store(source, target)
+    store.write_verdict(fetch.open_folder(str(source)), 1, {6: {"path": "y"}})
+    daskimg.build_store(scenes.plan(plans[1], source, **SHARD), client=threads)
+    assert (source / "zarr.json").stat().st_size == (target / "zarr.json").stat().st_size
+
+    daskimg.copy_store(source, target)
+
+    assert daskimg.open_store(target).classes == ["dog"]
+    assert same(source, target)
+
+
+def test_a_copy_that_has_gone_on_by_itself_is_left_as_it_is(pictures, built, tmp_path, threads):
+    source, target = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    table = scenes.table_of(pictures[0], pictures[1][6:17])
+    for url, label in ((source, "cat"), (target, "dog")):
+        daskimg.copy_store(built, url)
+        plan = scenes.plan(table.assign(label=label), url, **SHARD)
+        daskimg.build_store(plan, client=threads)
+    before = scenes.objects(target)
+
+    with pytest.raises(StoreError, match=r"has another daskimg/records/commits/000002\.json"):
+        daskimg.copy_store(source, target)
+
+    assert scenes.objects(target) == before
 
 
 def test_another_tools_copy_verifies_and_is_gone_on_with(pictures, tmp_path, threads):

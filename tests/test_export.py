@@ -477,6 +477,24 @@ def test_another_export_is_not_mixed_into_a_folder(samples, tmp_path):
     assert files(tmp_path / "a") == before
 
 
+def test_a_store_built_anew_from_other_pictures_is_another_export(tmp_path, threads):
+    names = scenes.make_pictures(tmp_path / "in", 6)
+    table = scenes.table_of(tmp_path / "in", names)
+    first = scenes.build(table, tmp_path / "out.zarr", threads)
+    first.export(tmp_path / "a", format="npy", shard_samples=2)
+    before = files(tmp_path / "a")
+    again = scenes.build(table, tmp_path / "out.zarr", threads, overwrite=True)
+    again.export(tmp_path / "a", format="npy", shard_samples=2)  # the same pixels
+    scenes.picture(77).save(tmp_path / "in" / names[5])
+    other = scenes.build(table, tmp_path / "out.zarr", threads, overwrite=True)
+    assert other.attributes["fingerprints"] == first.attributes["fingerprints"]
+
+    with pytest.raises(OptionError, match="another export, of other pixels; name another folder"):
+        other.export(tmp_path / "a", format="npy", shard_samples=2)
+
+    assert files(tmp_path / "a") == before
+
+
 # -- parts --------------------------------------------------------------------------------
 
 

@@ -244,6 +244,14 @@ def folder(request, tmp_path):
     return fetch.open_folder(f"memory://{tmp_path}")
 
 
+def test_a_listing_passes_over_what_is_removed_meanwhile(tmp_path, monkeypatch):
+    folder = fetch.open_folder(str(tmp_path))
+    folder.put("a", b"one")
+    monkeypatch.setattr(os, "walk", lambda start: [(str(start), [], ["a", "gone"])])
+
+    assert folder.sizes() == {"a": 3}
+
+
 def test_objects_are_put_listed_read_and_removed(folder):
     assert folder.names() == []
     assert folder.sizes() == {}

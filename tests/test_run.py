@@ -19,6 +19,7 @@ import scenes
 
 import daskimg
 from daskimg import cli, fetch, progress, run, store
+from daskimg.build._course import Course
 from daskimg.fetch import _retries
 
 ORDINARY = ["--size", "16", "--max-failed", "1", "--workers", "1", "--threads", "2"]
@@ -559,6 +560,45 @@ def test_overwriting_leaves_other_peoples_files_alone(table, tmp_path, threads):
     assert (url / "notes.txt").read_text() == "mine"
     assert (url / "drafts").is_dir()
     assert daskimg.open_store(str(url)).image.shape[1] == 8
+
+
+@pytest.mark.parametrize("overwrite", [False, True], ids=["the same", "another"])
+def test_a_run_leaves_a_store_alone_that_another_has_finished_meanwhile(
+    table, tmp_path, threads, monkeypatch, overwrite
+):
+    url = tmp_path / "a.zarr"
+    other = scenes.plan(table[:20], url, max_failed=1, overwrite=True)
+    found = []
+    commit = Course._commit
+
+    def commit_late(self, *given):
+        monkeypatch.setattr(Course, "_commit", commit)
+        plan = other if overwrite else scenes.plan(table, url, max_failed=1)
+        daskimg.build_store(plan, client=threads)
+        found.append(scenes.objects(url))
+        commit(self, *given)
+
+    monkeypatch.setattr(Course, "_commit", commit_late)
+    with pytest.raises(daskimg.StoppedError, match="another run has finished this store meanwh"):
+        daskimg.build_store(scenes.plan(table, url, max_failed=1), client=threads)
+
+    assert [scenes.objects(url)] == found
+    assert daskimg.verify_store(str(url)).findings == ()
+
+
+def test_a_straggler_of_an_overwritten_run_assembles_nothing(table, tmp_path, threads):
+    url = tmp_path / "a.zarr"
+    plan = scenes.plan(table, url, max_failed=1)
+    daskimg.build_store(plan, client=threads)
+    folder, brief = fetch.open_folder(str(url)), plan.brief("an older run's id")
+    before = scenes.objects(url)
+
+    with pytest.raises(daskimg.StoreError, match="another run has taken over"):
+        store.assemble_samples(folder, brief, store.sample_spans(brief)[0])
+    with pytest.raises(daskimg.StoreError, match="another run has taken over"):
+        store.assemble_rows(folder, brief, 0)
+
+    assert scenes.objects(url) == before
 
 
 def test_a_repair_that_would_come_out_otherwise_writes_nothing(pictures, tmp_path, threads):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -63,10 +64,38 @@ def serving(answer):
         ("https://h/a.jpg?id=7&access_token=x&size=2", "?id=7&size=2"),
         ("https://user:word@h/a.jpg", ""),
         ("https://h/a.jpg?api_key=x#top", "#top"),
+        ("https://user:w@rd@h/a.jpg", ""),
+        ("https://h/a.jpg?access_key=s&id=2", "?id=2"),
+        ("https://h/a.jpg?hmac=s&st=s&md5=s&hash=s", ""),
+        ("https://h/a.jpg?X%2DAmz%2DSignature=s&id=2", "?id=2"),
+        ("https://h/a.jpg?token=s/s=;id=2", "?id=2"),
+        ("https://h/a.jpg?text=a;b;id=2", "?text=a;b;id=2"),
+        ("https://h/a.jpg;token=s?id=2", "?id=2"),
+        ("https://h/a.jpg;v=1;token=s#token=s&t=2", ";v=1#t=2"),
+        ("https://h/a.jpg#token=s", ""),
     ],
 )
 def test_what_a_thing_is_called_stays_and_what_opens_it_goes(location, public):
     assert fetch.public(location) == f"https://h/a.jpg{public}"
+    assert fetch.public(f"filecache::{location}") == f"filecache::https://h/a.jpg{public}"
+    assert re.search(fetch.MAY_HOLD, location)
+    assert fetch.shown(location) == re.split("[?#]", f"https://h/a.jpg{public}")[0]
+
+
+@pytest.mark.parametrize(
+    ("location", "public"),
+    [
+        ("HTTP://h/a.jpg?token=s", "HTTP://h/a.jpg"),
+        ("simplecache::http://me:p@s@h/a.jpg?token=s", "simplecache::http://h/a.jpg"),
+        (
+            "zip://a.jpg::simplecache::http://h/x.zip?token=s",
+            "zip://a.jpg::simplecache::http://h/x.zip",
+        ),
+    ],
+)
+def test_secrets_are_found_however_an_address_begins(location, public):
+    assert fetch.public(location) == fetch.shown(location) == public
+    assert re.search(fetch.MAY_HOLD, location)
 
 
 @given(st.text(), st.sampled_from(["", "gs://b/", "/a/", "s3://b/", "az://c@account/"]))

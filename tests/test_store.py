@@ -217,3 +217,17 @@ def test_xarray_and_dask_see_the_same_pixels(built):
     assert isinstance(samples.to_xarray(), xarray.Dataset)
     npt.assert_array_equal(samples.to_xarray().label.values, samples.labels)
     assert samples.to_dask().chunks[0] == (16, 16, 8)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b'{"rows": null}', b'{"rows": [1]}', b'{"rows": {"x": {}}}', b"{", b"7"]
+)
+def test_a_verdict_that_is_none_of_ours_is_found_again(tmp_path, content):
+    folder = fetch.open_folder(str(tmp_path))
+    folder.put("daskimg/records/verdicts/00000003.json", content)
+    folder.put("daskimg/records/verdicts/notes.txt", b"mine")
+
+    assert store.read_verdicts(folder) == ()
+
+    store.write_verdict(folder, 3, {9: {"path": "x"}})
+    assert store.read_verdicts(folder) == ((3, 9),)

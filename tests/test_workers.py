@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import scenes
@@ -94,6 +95,29 @@ def test_two_runs_on_one_cluster_keep_apart(strangers):
 
     assert inner[0] == {"token": "second"}
     assert outer[0] == {"token": "first"}
+
+
+def test_options_that_are_lent_while_others_are_put_together_hold_afterwards():
+    other = threading.Thread(target=fetch.lend, args=("other", {"attempts": 3}))
+
+    class Slow(dict):
+        def get(self, *names):
+            if other.ident is None:
+                other.start()
+                other.join(0.2)  # it waits, or it has changed what is being gone through
+            return super().get(*names)
+
+    fetch.lend("slow", Slow(read_seconds=5))
+    try:
+        first = fetch.configured()
+        other.join()
+        second = fetch.configured()
+    finally:
+        fetch.take_back("slow")
+        fetch.take_back("other")
+
+    assert first.read_seconds == 5
+    assert (second.read_seconds, second.attempts) == (5, 3)
 
 
 def test_what_a_worker_was_started_with_stands_where_the_client_says_nothing(monkeypatch):

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _ROUNDS = 3  # of shards that kill their workers: each but the last ends with a look at their rows
 _EARLY = 1000  # samples after which a run that mostly fails is stopped
 
+_FINISHED = "another run has finished this store meanwhile"
+
 
 class Course:
     """One run over one store, from its first task to its commit.
@@ -84,18 +86,20 @@ class Course:
         threads = sum(crew.threads.values())
         self._tally = Tally(plan.samples, timeline=Timeline(threads))
 
-    def run(self, stored: store.StoredPlan, outcome: str) -> Report:
-        """Build what is not finished yet, commit, and report."""
+    def run(
+        self, stored: store.StoredPlan, outcome: str, before: store.Commit | None = None
+    ) -> Report:
+        """Build what is not finished yet, commit after ``before``, and report."""
         try:
             with told(self._crew, self._brief, self._channel) as run:
                 self._build_shards(run)
                 if self._tally.failed > self._plan.options.max_failed * self._tally.total:
                     examples = store.first_failures(self._folder, self._tally.failed_in)
                     return self._report("refused", examples)
-                self._commit(run, stored)
+                self._commit(run, stored, before)
         except (OSError, StoreError, ManifestError, AccessError) as error:  # work has been done
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
-                raise StoppedError("another run has finished this store meanwhile") from error
+                raise StoppedError(_FINISHED) from error
             raise StoppedError(f"{error}; run the same command again to go on") from error
         return self._report(outcome)
 
@@ -186,8 +190,9 @@ class Course:
                 f"{min(1.0, share + 0.01):.2f}"
             )
 
-    def _commit(self, run: str, stored: store.StoredPlan) -> None:
+    def _commit(self, run: str, stored: store.StoredPlan, before: store.Commit | None) -> None:
         brief = self._brief
+        self._refuse_finished(before)
         # Labels are written in place: no reader is to meet new numbers and old names.
         self._folder.remove("zarr.json")
         total = store.Assembled()
@@ -200,5 +205,12 @@ class Course:
                 for _, (assembled, traffic) in results:
                     total.add(assembled)
                     self._tally.traffic.add(traffic)
+        self._refuse_finished(before)
         commit = store.commit_store(self._folder, brief, stored, total)
         store.tidy(self._folder, commit)
+
+    def _refuse_finished(self, before: store.Commit | None) -> None:
+        """Leave a store alone that is not as this run found it: readers may have it open."""
+        if store.last_commit(self._folder) != before:
+            raise StoppedError(_FINISHED)
+        store.refuse_other_run(self._folder, self._brief.run)

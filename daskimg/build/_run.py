@@ -132,7 +132,8 @@ def build_store(
                 recorded(client, given_options.performance, note),
                 outcome_told(client, channel) as tell,
             ):
-                report = course.run(stored, "repaired" if damaged else _OUTCOMES[step])
+                outcome = "repaired" if damaged else _OUTCOMES[step]
+                report = course.run(stored, outcome, standing.commit)
                 tell(report.outcome)
                 log(report)
             report.traffic.add(fetch.traffic(reset=True))  # the log's own, written last

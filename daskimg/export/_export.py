@@ -42,6 +42,7 @@ _DESCRIBED = ".export.json"  # what the name of an export's description ends in
 _SIZES = "sizes.json"
 _HASHED = {
     "store": ", of another store",
+    "pixels": ", of other pixels",
     "order": ", of other samples",
     "labels": ", by other labels",
 }
@@ -244,6 +245,7 @@ class _Writing:
             "quality": options.quality,
             "split": samples.split,
             "store": samples.attributes["fingerprints"]["pixels"],
+            "pixels": samples.content_digest(),
             "samples": self._total,
             "order": hashlib.sha256(order.astype("<i8").tobytes()).hexdigest(),
             "samples per file": len(self._spans[0]),

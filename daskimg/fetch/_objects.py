@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -130,7 +131,8 @@ class _Local:
             for file in files:
                 if not file.startswith(_UNFINISHED):
                     path = Path(folder, file)
-                    found[path.relative_to(self._root).as_posix()] = path.stat().st_size
+                    with suppress(FileNotFoundError):  # removed since it was listed
+                        found[path.relative_to(self._root).as_posix()] = path.stat().st_size
         return dict(sorted(found.items()))
 
     def names(self) -> list[str]:

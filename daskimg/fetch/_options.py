@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -152,12 +153,14 @@ def configured() -> Options:
 
     Those that others have lent it stand above them.
     """
-    if _STATE.in_force is None:
-        own = _STATE.options or read_environment(os.environ)
-        for given in _STATE.lent.values():
-            own = own.changed(given)
-        _STATE.in_force = own
-    return _STATE.in_force
+    found = _STATE.in_force
+    if found is None:
+        with _STATE.lock:  # else what was changed meanwhile would be forgotten
+            found = _STATE.options or read_environment(os.environ)
+            for given in _STATE.lent.values():
+                found = found.changed(given)
+            _STATE.in_force = found
+    return found
 
 
 def configure(options: Options | None) -> None:
@@ -165,20 +168,21 @@ def configure(options: Options | None) -> None:
 
     A run takes its client's options to all of its workers.
     """
-    _STATE.options = options
-    _change()
+    with _changing():
+        _STATE.options = options
 
 
 def lend(owner: str, given: Mapping[str, Any]) -> None:
     """Put options above this process's own until ``take_back``: those of a run's client."""
-    _STATE.lent[owner] = given
-    _change()
+    with _changing():
+        _STATE.lent[owner] = given
 
 
 def take_back(owner: str) -> None:
     """End what ``lend`` of the same owner began; silent where it did not."""
-    if _STATE.lent.pop(owner, None) is not None:
-        _change()
+    if owner in _STATE.lent:
+        with _changing():
+            _STATE.lent.pop(owner, None)
 
 
 @contextmanager
@@ -205,13 +209,18 @@ class _State:
         self.lent: dict[str, Mapping[str, Any]] = {}
         self.in_force: Options | None = None
         self.listeners: list[Callable[[], object]] = []
+        self.lock = threading.Lock()
 
 
 _STATE = _State()
 
 
-def _change() -> None:
-    _STATE.in_force = None
+@contextmanager
+def _changing() -> Iterator[None]:
+    """Change what holds, alone; whoever has to forget something is told then."""
+    with _STATE.lock:
+        yield
+        _STATE.in_force = None
     for forget in _STATE.listeners:
         forget()
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from daskimg.errors import DaskimgError
 from daskimg.fetch._options import configured
 from daskimg.fetch._paths import place_of
+from daskimg.fetch._secrets import WEB, public, unchained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)\]]+")
-_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
+_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@")  # a password may have an @
 _QUERY = re.compile(r"\?[\w.%-]+=.*$", re.DOTALL)  # a ? may be part of an object's name
-_WEB = re.compile(r"^https?://")
 _HIDDEN = "***"
 
 
@@ -30,12 +30,15 @@ def shown(location: str) -> str:
     """
     if "://" not in location:
         return location
+    chain, location = unchained(location)
+    if chain:
+        return chain + shown(location)
     place = place_of(location)
     if place:
         return str(place._replace(archive=shown(place.archive)))
     location = _USER.sub(r"\1", location)
-    if _WEB.match(location):
-        return re.split(r"[?#]", location, maxsplit=1)[0]
+    if WEB.match(location):
+        return re.split(r"[?#]", public(location), maxsplit=1)[0]
     return _QUERY.sub("", location)
 
 

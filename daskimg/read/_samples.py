@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -228,6 +229,11 @@ class Samples(Outlets):
             found.append(begin + np.searchsorted(rows, each.array("row")))
             begin += len(rows)
         return np.concatenate(found)[self.slots]
+
+    def content_digest(self) -> str:
+        """Return a hash of what their stores hold, labels excepted: built anew, it may differ."""
+        digests = [each.content_digest() for each in self._stores]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def cells(self, column: str) -> pd.Series[Any]:
         """Return each sample's cell of a column of the rows table, as its ``key``.

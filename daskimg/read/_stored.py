@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,17 @@ class Stored:
         if self.split is None:
             return lines
         return lines[lines["split"] == self.split].reset_index(drop=True)
+
+    def content_digest(self) -> str:
+        """Return a hash of what was committed of all arrays, labels excepted."""
+        labels = {"label", *self.attributes["columns"]}
+        prefix = f"{self.split}/" if self.split else ""
+        found = hashlib.sha256()
+        for name, (_, digest) in sorted(self.committed.commit.objects.items()):
+            array, chunk, _ = name.removeprefix(prefix).partition("/c/")
+            if chunk and name.startswith(prefix) and array not in labels:
+                found.update(f"{name}:{digest};".encode())
+        return found.hexdigest()
 
     def joined(self, row: int, fill: float) -> NDArray[Any]:
         """Return one row's picture, put together from its tiles: see ``Samples.join``."""

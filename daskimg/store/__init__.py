@@ -9,7 +9,17 @@ from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, 
 from daskimg.store._checks import damaged_objects, findings, forget_shards, tidy
 from daskimg.store._commit import Commit, commit_store, last_commit
 from daskimg.store._failures import Failure, first_failures
-from daskimg.store._layout import COMMITS, FAILED, INPUT, OK, PENDING, PLAN, RECORDS, chunk_name
+from daskimg.store._layout import (
+    COMMITS,
+    FAILED,
+    INPUT,
+    OK,
+    PENDING,
+    PLAN,
+    RECORDS,
+    VERDICTS,
+    chunk_name,
+)
 from daskimg.store._ledger import (
     Entry,
     find_entry,
@@ -29,6 +39,7 @@ from daskimg.store._records import (
     owned_sizes,
     read_plan,
     read_rows,
+    refuse_other_run,
     row_files,
     stage_rows,
     state_of,
@@ -47,6 +58,7 @@ __all__ = [
     "PENDING",
     "PLAN",
     "RECORDS",
+    "VERDICTS",
     "Assembled",
     "Commit",
     "Committed",
@@ -82,6 +94,7 @@ __all__ = [
     "read_rows",
     "read_runs",
     "read_verdicts",
+    "refuse_other_run",
     "row_files",
     "sample_spans",
     "stage_rows",

@@ -15,7 +15,13 @@ from daskimg.plan import STAGED
 from daskimg.statistics import ChannelSums
 from daskimg.store._layout import FAILED, OK, chunk_name
 from daskimg.store._ledger import FAILURE, ledger_name, ledger_schema, read_entry
-from daskimg.store._records import ROWS_PER_FILE, put_table, read_rows, rows_name
+from daskimg.store._records import (
+    ROWS_PER_FILE,
+    put_table,
+    read_rows,
+    refuse_other_run,
+    rows_name,
+)
 from daskimg.store._shard import small_object, stamp
 
 if TYPE_CHECKING:
@@ -67,6 +73,7 @@ def assemble_samples(folder: Folder, brief: Brief, span: tuple[int, int, int]) -
 
     Shards that begin in the span are accounted for: their objects, sums and failures.
     """
+    refuse_other_run(folder, brief.run)
     number, start, stop = span
     group = brief.groups[number]
     made = Assembled()
@@ -148,6 +155,7 @@ def _column(table: pa.Table, name: str) -> pd.Series[Any]:
 
 def assemble_rows(folder: Folder, brief: Brief, number: int) -> Assembled:
     """Write a file of the finished rows table: each manifest row, and what became of it."""
+    refuse_other_run(folder, brief.run)
     start = number * ROWS_PER_FILE
     table = read_rows(folder.open, start, min(brief.rows, start + ROWS_PER_FILE))
     by_group = [_lines_of(folder, group, table, i) for i, group in enumerate(brief.groups)]

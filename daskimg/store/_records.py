@@ -127,6 +127,18 @@ def create_plan(folder: Folder, plan: Plan) -> StoredPlan:
     return stored
 
 
+def refuse_other_run(folder: Folder, run: str) -> None:
+    """Keep a straggler of an overwritten run from writing into the new one's store.
+
+    Raises
+    ------
+    StoreError
+        If the plan that is stored now is another run's.
+    """
+    if read_plan(folder).run != run:
+        raise StoreError(f"another run has taken over {folder.url}; this one writes no more")
+
+
 def take_up(stored: StoredPlan, plan: Plan) -> StoredPlan:
     """Return the plan of a run that goes on: its own id, the table's labels as they are now.
 

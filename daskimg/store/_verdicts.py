@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from daskimg.store._layout import VERDICTS
+
+_NAME = re.compile(rf"{VERDICTS}/\d+\.json")
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,16 +38,17 @@ def read_verdicts(folder: Folder) -> tuple[tuple[int, int], ...]:
     return tuple(
         (int(name.rpartition("/")[2].partition(".")[0]), int(row))
         for name in folder.sizes(VERDICTS)
+        if _NAME.fullmatch(name)
         for row in _rows(folder, name)
     )
 
 
 def _rows(folder: Folder, name: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(folder.read(name))["rows"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return {}  # a damaged one proves nothing: the row is found again
-    return found
+        found = json.loads(folder.read(name))["rows"]
+        return {str(int(row)): facts for row, facts in found.items()}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # a damaged one, or none of ours, proves nothing: the row is found again
 
 
 def _name(shard: int) -> str:

@@ -136,7 +136,7 @@ class _Work:
         self._watch.lap("write")
         entry = self._entry(objects)
         self._watch.lap("transform")
-        self._check_run(folder)
+        store.refuse_other_run(folder, self._brief.run)
         store.write_entry(folder, entry, self._lines.table())
         self._watch.lap("write")
         return entry
@@ -225,15 +225,10 @@ class _Work:
                     f"{name} comes out otherwise than it was committed: its sources have changed "
                     f"or are gone; bring them back, or build anew with --overwrite"
                 )
-            self._check_run(folder)
+            store.refuse_other_run(folder, self._brief.run)
             folder.put(name, content)
             objects[name] = size, digest
         return objects
-
-    def _check_run(self, folder: fetch.Folder) -> None:
-        """Keep a straggler of an overwritten run from writing into the new one's store."""
-        if store.read_plan(folder).run != self._brief.run:
-            raise StoreError(f"another run has taken over {folder.url}; this one writes no more")
 
     def _entry(self, objects: dict[str, tuple[int, str]]) -> store.Entry:
         reasons = Counter(reason for reason in self._lines.reason if reason)

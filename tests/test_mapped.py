@@ -9,6 +9,7 @@ import pytest
 import shelves
 
 import daskimg
+from daskimg.checksums import crc32c
 from daskimg.read._pool import Piece, Pool, Wish
 from daskimg.read._reader import Reader
 from daskimg.read._sources import Mapped, Maps
@@ -289,3 +290,18 @@ def test_more_shards_are_mapped_than_files_may_be_open(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
     npt.assert_array_equal(found, image)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_an_index_whose_sums_wrap_is_an_error_and_not_read(tmp_path, codec):
+    url = store_of(tmp_path, codec)
+    path = Path(url, "image/c/0/0/0/0")
+    content = bytearray(path.read_bytes())
+    places = np.frombuffer(content, "<i8", 8, len(content) - 4 - 64).copy()
+    places[:2] = 1 << 33, (1 << 63) - 1
+    content[-68:-4] = places.tobytes()
+    content[-4:] = crc32c(places.view(np.uint8)).to_bytes(4, "little")
+    path.write_bytes(content)
+
+    with pytest.raises(daskimg.StoreError, match="index that points elsewhere, so samples 0 to"):
+        list(daskimg.open_store(url).batches(16))

@@ -1,6 +1,7 @@
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.testing as npt
@@ -188,6 +189,49 @@ def test_workers_neither_repeat_nor_lose_nor_reorder(torch, samples, start):
     for epoch in (0, 1):
         batches.set_epoch(epoch)  # workers that live on hear of it
         all_same(loader, samples.batches(12, epoch=epoch, **SETTINGS))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_go_on_where_a_state_without_workers_was_taken(torch, samples, workers):
+    whole = list(samples.batches(12, **SETTINGS))
+    first = samples.to_torch(12, **SETTINGS)
+    for count, _ in enumerate(first, 1):
+        if count == 3:
+            break
+    again = samples.to_torch(12, **SETTINGS)
+    loader = torch.utils.data.DataLoader(
+        again, batch_size=None, num_workers=workers, multiprocessing_context="fork"
+    )
+
+    again.load_state_dict(first.state_dict())
+
+    all_same(loader, whole[3:])
+    again.set_epoch(1)
+    all_same(loader, samples.batches(12, epoch=1, **SETTINGS))  # new workers go on no more
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_state_is_refused_where_it_says_nothing(torch, samples, monkeypatch):
+    from daskimg.adapters import torch as adapter
+
+    batches = samples.to_torch(12, **SETTINGS)
+    state = batches.state_dict()
+    loader = torch.utils.data.DataLoader(
+        batches, batch_size=None, num_workers=1, multiprocessing_context="fork"
+    )
+    list(loader)
+
+    with pytest.raises(daskimg.OptionError, match="read in worker processes, so where they"):
+        batches.state_dict()
+    batches.load_state_dict(state)
+    assert batches.state_dict() == state
+    with pytest.raises(daskimg.OptionError, match="of worker 1 of 2, and this is no worker"):
+        batches.load_state_dict(state | {"worker": [1, 2]})
+    monkeypatch.setattr(adapter, "get_worker_info", lambda: SimpleNamespace(id=1, num_workers=3))
+    with pytest.raises(daskimg.OptionError, match="of 2, and this is worker 1 of 3"):
+        batches.load_state_dict(state | {"worker": [1, 2]})
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 calls it

@@ -297,6 +297,47 @@ def test_what_others_put_into_the_folder_stays(tmp_path):
     assert [p.name[0] for p in tmp_path.iterdir() if len(p.name) == 64] == ["c"]
 
 
+@pytest.mark.parametrize("whose", ["locks", "room", "files"])
+def test_another_users_folder_is_read_and_not_added_to(tmp_path, monkeypatch, whose):
+    Cache(str(tmp_path), 250).get(stamp("a"), fill("a"), keep)
+    plain = _cache.os.open
+
+    def refused(path, *rest):
+        path = Path(path)
+        if {"locks": path.parent.name == ".daskimg-locks", "room": path.name == "room"}.get(
+            whose, path.name.startswith(".daskimg-")
+        ):
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, *rest)
+
+    monkeypatch.setattr(_cache.os, "open", refused)
+    other = Cache(str(tmp_path), 250)
+
+    assert bytes(other.get(stamp("a"), fill("b"), keep)) == bytes(fill("a")())
+    assert bytes(other.get(stamp("b"), fill("b"), keep)) == bytes(fill("b")())
+    assert [p.name[0] for p in tmp_path.iterdir() if p.is_file()] == ["a"]
+
+
+def test_another_users_damaged_file_is_passed_over(tmp_path, monkeypatch):
+    Cache(str(tmp_path), 250).get(stamp("a"), fill("a"), keep)
+    path = next(p for p in tmp_path.iterdir() if p.is_file())
+    path.write_bytes(bytes(fill("b")()))
+
+    def refused(self, missing_ok=False):
+        raise PermissionError(1, "Operation not permitted", str(self))
+
+    def check(content, sound):
+        if bytes(content) != bytes(fill("a")()):
+            raise daskimg.StoreError("damaged")
+        return bytes(content)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+
+    found = Cache(str(tmp_path), 250).get(stamp("a"), fill("a"), check)
+
+    assert found == bytes(fill("a")())
+
+
 KILLED = """
 import os, signal, sys
 import numpy as np

@@ -2,6 +2,7 @@ import pickle
 import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import numpy.testing as npt
@@ -9,6 +10,7 @@ import pytest
 import shelves
 
 import daskimg
+from daskimg.checksums import crc32c
 from daskimg.read._pool import Piece, Pool, Wish
 from daskimg.read._reader import Reader
 from daskimg.read._sources import Mapped, Maps
@@ -289,3 +291,42 @@ def test_more_shards_are_mapped_than_files_may_be_open(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
     npt.assert_array_equal(found, image)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_an_index_whose_sums_wrap_is_an_error_and_not_read(tmp_path, codec):
+    url = store_of(tmp_path, codec)
+    path = Path(url, "image/c/0/0/0/0")
+    content = bytearray(path.read_bytes())
+    places = np.frombuffer(content, "<i8", 8, len(content) - 4 - 64).copy()
+    places[:2] = 1 << 33, (1 << 63) - 1
+    content[-68:-4] = places.tobytes()
+    content[-4:] = crc32c(places.view(np.uint8)).to_bytes(4, "little")
+    path.write_bytes(content)
+
+    with pytest.raises(daskimg.StoreError, match="index that points elsewhere, so samples 0 to"):
+        list(daskimg.open_store(url).batches(16))
+
+
+def test_a_pool_that_is_closed_holds_nothing_that_nobody_reads():
+    pool = Pool(200)
+    pool.announce([wish(0), wish(1), wish(2)])
+    begun, go_on = Event(), Event()
+
+    def late():
+        begun.set()
+        go_on.wait(10)
+        return wish(2).load()
+
+    with ThreadPoolExecutor(1) as threads:
+        taken(pool, 0)
+        with pool.lease([wish(1)]):
+            pool.ahead(wish(2, load=late), threads)
+            begun.wait(10)
+            pool.close()
+            held = set(pool._held)
+        go_on.set()
+
+    assert held == {("a", 1), ("a", 2)}, "what is read, and what is under way"
+    assert not pool._held
+    assert pool._bytes == 0

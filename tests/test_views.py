@@ -280,11 +280,12 @@ def test_a_state_of_other_weights_is_refused(samples):
         ({"weights": [1.0]}, "weights must be 103 numbers, one a sample, got"),
         ({"weights": np.full(COUNT, np.nan)}, "finite numbers of at least 0"),
         ({"weights": np.zeros(COUNT)}, "leave nothing to draw"),
+        ({"weights": np.full(COUNT, 1e308)}, "sum of the weights is more than a float64 holds"),
         ({"balance": "image"}, "balance needs one class or whole number a sample"),
         ({"balance": "colour"}, "no array 'colour'"),
         ({"balance": 3}, "balance names a column, got 3"),
     ],
-    ids=["shape", "nan", "zero", "affine", "nothing", "number"],
+    ids=["shape", "nan", "zero", "sum", "affine", "nothing", "number"],
 )
 def test_weights_that_cannot_be_are_refused(samples, settings_, message):
     with pytest.raises(daskimg.OptionError, match=message):

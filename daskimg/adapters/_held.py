@@ -73,6 +73,10 @@ class Held:
         """Return the state that waits, if one does."""
         return self._state
 
+    def forget(self) -> None:
+        """Let no state wait."""
+        self._state = None
+
 
 def refuse_reuse(held: Held, why: str) -> None:
     """Refuse memory that is filled again while somebody may still read it."""

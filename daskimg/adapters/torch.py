@@ -10,11 +10,15 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from daskimg.adapters._held import Held, refuse_reuse
+from daskimg.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from daskimg.read import Batch, Epoch, Samples
+
+_WORKER = "worker"  # in a state: whose own it is
+_NO_WORKERS = -1  # seeds of loaders are 0 or more
 
 
 def own_rank() -> dict[str, int]:
@@ -61,6 +65,9 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # torch has no types
         self._held = Held(samples, batch_size, {**own_rank(), **pinned, **settings})
         # In shared memory, so that workers that live on hear of it, too.
         self._epoch = torch.tensor([self._held.first]).share_memory_()
+        # Whose workers were the first to read since a state was loaded: they went on there, and
+        # those of a later iteration, which are new and have the state, too, must not.
+        self._read_by = torch.tensor([_NO_WORKERS]).share_memory_()
         self._state: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
@@ -72,19 +79,25 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # torch has no types
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
-        resumes = self._held.waiting() is not None
+        own = _WORKER in (self._held.waiting() or {})
+        loader = _NO_WORKERS if worker is None else worker.seed - worker.id
+        first = int(self._read_by)
+        if not own and first not in (_NO_WORKERS, loader):
+            self._held.forget()
+        if worker is None or first == _NO_WORKERS:
+            self._read_by[0] = loader
         epoch = self._held.go_on(int(self._epoch))
         if worker is not None:
             refuse_reuse(self._held, "a worker's are sent while it goes on")
-            epoch.every(worker.num_workers, worker.id, anew=not resumes)
-        self._state = epoch.state_dict()
+            epoch.every(worker.num_workers, worker.id, own=own)
+        self._state = _state_of(epoch)
         with epoch:
             yield from self._handed_over(epoch)
 
     def _handed_over(self, epoch: Epoch) -> Iterator[Batch]:
         waiting = None
         for batch in epoch:
-            found = _tensors(batch), epoch.state_dict()
+            found = _tensors(batch), _state_of(epoch)
             if self._device is None:
                 self._state = found[1]
                 yield found[0]
@@ -101,13 +114,43 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # torch has no types
             yield waiting[0].ready()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where it stands, behind the last batch it gave; see ``Epoch.state_dict``."""
+        """Return where it stands, behind the last batch it gave; see ``Epoch.state_dict``.
+
+        A worker's state is its own, and only for a worker of that number among as many.
+
+        Raises
+        ------
+        OptionError
+            If workers have read: how far a loader has handed their batches on, it alone knows.
+        """
+        if get_worker_info() is None and int(self._read_by) != _NO_WORKERS:
+            raise OptionError(
+                "the batches were read in worker processes, so where they stand is not known "
+                "here; try torchdata's StatefulDataLoader and its state_dict, or num_workers=0"
+            )
         waiting = self._held.waiting() or self._state
         return dict(waiting or self._held.batches(int(self._epoch)).state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on there in the next iteration; the one behind it gives the same epoch anew."""
+        """Go on there in the next iteration; the one behind it gives the same epoch anew.
+
+        Under workers, too: they share the batches behind the state, in turns.
+
+        Raises
+        ------
+        OptionError
+            If it is of other samples, of another order, or of a worker that this one is not.
+        """
+        worker = get_worker_info()
+        if _WORKER in state and state[_WORKER] != _turn():
+            here = "no worker" if worker is None else f"worker {worker.id} of {worker.num_workers}"
+            raise OptionError(
+                "the state is of worker {} of {}, and this is {}; load it with the loader that "
+                "gave it, with as many workers".format(*state[_WORKER], here)
+            )
         self._epoch[0] = self._held.wait_at(state)
+        if worker is None:
+            self._read_by[0] = _NO_WORKERS
 
 
 class TorchSamples(Dataset):  # type: ignore[misc]  # torch has no types here
@@ -184,6 +227,18 @@ class _Moved:
             stream.wait_event(self._event)
             _each(self._batch, lambda tensor: tensor.record_stream(stream))
         return self._batch
+
+
+def _turn() -> list[int] | None:
+    """Return this worker's number, and of how many it is one; ``None`` outside of workers."""
+    worker = get_worker_info()
+    return None if worker is None else [worker.id, worker.num_workers]
+
+
+def _state_of(epoch: Epoch) -> dict[str, Any]:
+    """Return where an epoch stands, marked if it is only a worker's part of it."""
+    turn = _turn()
+    return dict(epoch.state_dict()) | ({} if turn is None else {_WORKER: turn})
 
 
 def _is_cuda(device: torch.device | None) -> bool:

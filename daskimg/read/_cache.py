@@ -58,7 +58,8 @@ class Cache:
     Parameters
     ----------
     folder
-        Made if it is not there; of this machine, not of a network.
+        Made if it is not there; of this machine, not of a network. In another user's, what is
+        there is read, and nothing is kept.
     limit
         Bytes of all files that are kept here. What finds no room, because readers use all
         there is, is read and not kept.
@@ -108,7 +109,9 @@ class Cache:
             try:
                 return self._used(name, kept, use)
             except StoreError:
-                self._forget(name, kept.file)
+                if not self._forget(name, kept.file):
+                    self.fetched += 1
+                    return self._used(name, _Kept(fetch(), None), use)
         return self._used(name, self._fetched(size, name, fetch), use)
 
     def _used(self, name: str, kept: _Kept, use: Callable[[Memory, bool], Outcome]) -> Outcome:
@@ -121,7 +124,7 @@ class Cache:
         """Return a file's content, if it is there, and as long as it must be."""
         try:
             descriptor = os.open(self._folder / name, os.O_RDONLY)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # it may be another user's
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -154,10 +157,13 @@ class Cache:
     def _write(self, name: str, content: Memory) -> None:
         """Write a file, if room can be made for it."""
         temporary = self._folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
-        with self._locked("room"):
-            if not self._make_room(len(content)):
+        with self._locked("room") as locked:
+            if not locked or not self._make_room(len(content)):
                 return
-            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            except PermissionError:  # another user's folder
+                return
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.ftruncate(descriptor, len(content))  # so that it counts
         try:
@@ -194,21 +200,33 @@ class Cache:
                 if _OURS.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                     yield Path(entry.path), entry.stat()
 
-    def _forget(self, name: str, file: tuple[int, int] | None) -> None:
-        """Remove a damaged file, unless another has taken its place."""
+    def _forget(self, name: str, file: tuple[int, int] | None) -> bool:
+        """Remove a damaged file, unless another has taken its place; tell whether it is gone."""
         path = self._folder / name
-        with suppress(FileNotFoundError):
+        try:
             facts = path.stat()
             if (facts.st_ino, facts.st_mtime_ns) == file:
                 path.unlink()
+        except FileNotFoundError:
+            return True
+        except PermissionError:  # another user's
+            return False
+        return True
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        """Hold a lock that all processes of this machine share; it ends with its holder."""
-        descriptor = os.open(self._folder / _LOCKS / name, os.O_RDWR | os.O_CREAT, 0o644)
+    def _locked(self, name: str) -> Iterator[bool]:
+        """Hold a lock that all processes of this machine share; it ends with its holder.
+
+        Gives ``False``, and holds nothing, where it is another user's.
+        """
+        try:
+            descriptor = os.open(self._folder / _LOCKS / name, os.O_RDWR | os.O_CREAT, 0o644)
+        except PermissionError:
+            yield False
+            return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            yield True
         finally:
             os.close(descriptor)
 
@@ -219,10 +237,12 @@ def _remove_unused(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return True
+    except PermissionError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink(missing_ok=True)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):  # in use, or another user's
         return False
     finally:
         os.close(descriptor)

@@ -85,15 +85,17 @@ class Epoch:
         self._threads: ThreadPoolExecutor | None = None
         self._begin_at(options.seed, options.epoch, 0)
 
-    def every(self, turns: int, turn: int, *, anew: bool = True) -> Epoch:
-        """Read only each of so many batches, from number ``turn`` on; return itself.
+    def every(self, turns: int, turn: int, *, own: bool = False) -> Epoch:
+        """Read only each of so many of the batches to come, from number ``turn`` on.
 
         So several processes share the batches of a rank: these, in turns, give what one would
-        alone. ``state_dict`` is then a process's own: where it goes on, if not ``anew``.
+        alone. ``state_dict`` is then a process's own; where it stands in such a one, ``own``,
+        it goes on there. Returns itself.
         """
         self.close()
         self._turns = turns
-        first = min(turn * self._size, len(self._slots)) if anew else self._position
+        ahead = 0 if own else turn * self._size
+        first = min(self._position + ahead, len(self._slots))
         self._begin_at(self._seed, self._epoch, first)
         return self
 

@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,6 +85,7 @@ class Pool:
         self._bytes = 0
         self._spare: list[NDArray[np.uint8]] = []
         self._taken = 0  # bytes of memory that was given out and has not come back
+        self._closed = False  # nothing is announced any more: what arrives is not held
         self._lock = Lock()
         self.loads = 0
         self.most = 0
@@ -103,8 +105,9 @@ class Pool:
             with self._lock:
                 for wish, (held, _) in zip(wishes, taken, strict=True):
                     held.users -= 1
-                    if _failed(held.future) and self._held.get(wish.key) is held:
-                        self._drop(wish.key)  # asked again, it is loaded again
+                    # What failed is loaded again if it is asked for again.
+                    if self._closed or _failed(held.future):
+                        self._let_go(wish.key, held)
 
     def _take(self, wish: Wish) -> tuple[_Held, bool]:
         """Return a piece's place, and whether whoever asks is to load it."""
@@ -129,6 +132,7 @@ class Pool:
     def announce(self, wishes: list[Wish]) -> None:
         """Take note that a batch to come needs these."""
         with self._lock:
+            self._closed = False
             for key, size, _ in wishes:
                 self._wanted_bytes += 0 if self._wanted[key] else size
                 self._wanted[key] += 1
@@ -170,13 +174,31 @@ class Pool:
             self._reuse(memory)
 
     def close(self) -> None:
-        """Call off what no thread has begun to load; whoever waits for it is told."""
+        """Call off what no thread has begun to load, and drop what nobody reads.
+
+        Whoever waits for what is called off is told. What is dropped may be a mapped file,
+        which has a descriptor and a lock.
+        """
         with self._lock:
             for key, held in list(self._held.items()):
-                if held.future.cancel():
+                if held.future.cancel() or held.is_idle:
                     self._drop(key)
+            under_way = list(self._held.items())
             self._wanted.clear()
             self._wanted_bytes = 0
+            self._closed = True
+        for key, held in under_way:  # outside of the lock: what is done calls at once
+            held.future.add_done_callback(partial(self._arrived_late, key, held))
+
+    def _arrived_late(self, key: Key, held: _Held, _: Future[Piece]) -> None:
+        with self._lock:
+            if self._closed:
+                self._let_go(key, held)
+
+    def _let_go(self, key: Key, held: _Held) -> None:
+        """Drop a piece that nobody reads, unless it has gone."""
+        if self._held.get(key) is held and (held.is_idle or _failed(held.future)):
+            self._drop(key)
 
     def take_over(self, spare: list[NDArray[np.uint8]]) -> None:
         """Decode into memory that another pool left, as much as may be held."""

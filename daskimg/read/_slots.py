@@ -120,6 +120,11 @@ def sample_weights(
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise OptionError("weights must be finite numbers of at least 0; try 0 for what is bad")
     found = weights[places]
+    with np.errstate(over="ignore"):
+        if not np.isfinite(found.sum()):
+            raise OptionError(
+                "the sum of the weights is more than a float64 holds; divide them by the largest"
+            )
     if options.balance is not None:
         found = _balanced(samples, places, options.balance, found)
     if not found.sum() > 0:

@@ -127,8 +127,11 @@ class Sharded:
             raise self.damage(shard, (first, stop), "has a damaged index")
         chunks = -(-(stop - first) // self.chunk)
         pairs = content[start:-_CRC].view("<i8").reshape(-1, 2)[:chunks]
-        least = _CRC + (self.chunk * self.sample_bytes if self.codec == "none" else 0)
-        fits = (pairs[:, 0] >= 0) & (pairs[:, 1] >= least) & (pairs.sum(axis=1) <= start)
+        begin, length = pairs.T
+        plain = _CRC + self.chunk * self.sample_bytes
+        long_enough = length == plain if self.codec == "none" else length >= _CRC
+        # Their sum might wrap; the difference cannot, of what begins within the shard.
+        fits = (begin >= 0) & (begin <= start) & long_enough & (length <= start - begin)
         if not fits.all():
             raise self.damage(shard, (first, stop), "has an index that points elsewhere")
         return pairs.astype(np.int64)
@@ -223,5 +226,7 @@ def _codec_of(codecs: list[dict[str, Any]]) -> Codec:
 
 def _is_sound(content: NDArray[np.uint8]) -> bool:
     """Tell whether bytes end in the crc32c of those before."""
+    if len(content) < _CRC:
+        return False
     written = int.from_bytes(content[-_CRC:].tobytes(), "little")
     return crc32c(content[:-_CRC]) == written

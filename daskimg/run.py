@@ -409,7 +409,7 @@ class _Command:
 
     def _failed(self, error: DaskimgError, code: int) -> int:
         if self._given["debug"]:
-            traceback.print_exc()
+            _print_traceback()
         told = _scrubbed(error)
         self._error(told)
         if self._given["as_json"]:
@@ -422,6 +422,12 @@ def _scrubbed(error: BaseException) -> str:
     from daskimg.fetch import scrubbed
 
     return scrubbed(str(error))
+
+
+def _print_traceback() -> None:
+    from daskimg.fetch import scrubbed
+
+    click.echo(scrubbed(traceback.format_exc()), err=True, nl=False)
 
 
 def exit_of(error: DaskimgError) -> int:
@@ -462,14 +468,14 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
             return REFUSED
         except DaskimgError as error:
             if "--debug" in (argv if argv is not None else sys.argv):
-                traceback.print_exc()
+                _print_traceback()
             click.echo(f"daskimg: {_scrubbed(error)}", err=True)
             return exit_of(error)
         except SystemExit as error:  # click's own: nobody reads what we print any more
             return int(error.code or 0)
         except BaseException as error:  # also what a cluster says that was stopped in its tracks
             if "--debug" in (argv if argv is not None else sys.argv):
-                traceback.print_exc()
+                _print_traceback()
             unexpected = f"{type(error).__name__}: {_scrubbed(error)} (--debug shows where)"
             click.echo(f"daskimg: {_STOPPED_LINE if signals.stopped else unexpected}", err=True)
             return STOPPED

@@ -573,11 +573,15 @@ def test_a_repair_that_would_come_out_otherwise_writes_nothing(pictures, tmp_pat
     shard.write_bytes(damaged)
     scenes.picture(77).save(tmp_path / "in" / "p0009.png")
     plan = scenes.plan(table, url, shard=8, chunk=4, max_failed=1)
+    before = scenes.objects(url / "daskimg/records/ledger")
 
-    with pytest.raises(daskimg.StoppedError, match=r"sources have changed or are gone"):
+    with pytest.raises(daskimg.StoppedError, match=r"sources have changed or are gone") as raised:
         daskimg.build_store(plan, client=threads)
 
+    assert str(raised.value).count("run the same command again") == 1
     assert shard.read_bytes() == damaged
+    assert scenes.objects(url / "daskimg/records/ledger") == before
+    assert daskimg.open_store(str(url)).image.shape[0] > 8  # what was whole can still be read
     shutil.copy(pictures[0] / "p0009.png", tmp_path / "in" / "p0009.png")
     assert daskimg.build_store(plan, client=threads).outcome == "repaired"
     assert daskimg.verify_store(str(url), rows=5).findings == ()

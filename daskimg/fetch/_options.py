@@ -157,7 +157,17 @@ def configured() -> Options:
         for given in _STATE.lent.values():
             own = own.changed(given)
         _STATE.in_force = own
+        _STATE.secrets.update(own.secrets())
     return _STATE.in_force
+
+
+def known_secrets() -> list[str]:
+    """Return every secret that held in this process, the longest first.
+
+    Also those that hold no more: an error is told after what it broke off.
+    """
+    configured()
+    return sorted(_STATE.secrets, key=len, reverse=True)
 
 
 def configure(options: Options | None) -> None:
@@ -166,6 +176,8 @@ def configure(options: Options | None) -> None:
     A run takes its client's options to all of its workers.
     """
     _STATE.options = options
+    if options is not None:
+        _STATE.secrets.update(options.secrets())
     _change()
 
 
@@ -204,6 +216,7 @@ class _State:
         self.options: Options | None = None
         self.lent: dict[str, Mapping[str, Any]] = {}
         self.in_force: Options | None = None
+        self.secrets: set[str] = set()
         self.listeners: list[Callable[[], object]] = []
 
 

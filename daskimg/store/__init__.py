@@ -6,7 +6,7 @@ every other with its hash.
 """
 
 from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, sample_spans
-from daskimg.store._checks import damaged_objects, findings, forget_shards, tidy
+from daskimg.store._checks import damaged_objects, findings, shards_of, tidy
 from daskimg.store._commit import Commit, commit_store, last_commit
 from daskimg.store._failures import Failure, first_failures
 from daskimg.store._layout import COMMITS, FAILED, INPUT, OK, PENDING, PLAN, RECORDS, chunk_name
@@ -69,7 +69,6 @@ __all__ = [
     "find_entry",
     "findings",
     "first_failures",
-    "forget_shards",
     "last_commit",
     "ledger_name",
     "ledger_schema",
@@ -84,6 +83,7 @@ __all__ = [
     "read_verdicts",
     "row_files",
     "sample_spans",
+    "shards_of",
     "stage_rows",
     "stamp",
     "state_of",

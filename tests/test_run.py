@@ -209,8 +209,23 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(labels, tmp_path, capsys):
     assert code == 0
     for word in ("40 rows", "3 classes", "shards", "bytes written", "free space", "tried"):
         assert word in out, word
+    assert "40 rows, 2 failed: 2 format" in out
+    assert "--max-failed" not in out  # ORDINARY allows them
     assert not (tmp_path / "out.zarr").exists()
     assert cli.main(["plan", str(labels), str(tmp_path / "out.zarr"), *ORDINARY]) == 0
+
+
+def test_a_plan_says_that_too_many_fail_and_that_there_is_no_label(table, tmp_path, capsys):
+    given = table.rename(columns={"label": "Klasse"})
+    given.to_csv(tmp_path / "bilder.csv", index=False)
+
+    cli.main(["plan", str(tmp_path / "bilder.csv"), str(tmp_path / "o.zarr"), "--size", "8"])
+    cli.main(["plan", str(tmp_path / "bilder.csv"), str(tmp_path / "o.zarr"), "--label", "Klasse"])
+
+    bare, labelled = capsys.readouterr().out.split("manifest  ")[1:]
+    assert "no label column: labels are all -1; name one with --label: Klasse, price" in bare
+    assert "no label column" not in labelled
+    assert "2 of 40 rows tried failed, more than --max-failed 0.01: a run would not be" in bare
 
 
 def test_a_dry_run_in_json_gives_numbers(labels, tmp_path, capsys):

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from _thread import interrupt_main
 from contextlib import nullcontext
 from dataclasses import replace
@@ -458,6 +459,8 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
     """Call a click command: errors of usage are one line and exit 2, signals exit 3."""
     # What is left goes with the process, and need not be looked through for garbage: 0.3 s.
     atexit.register(gc.freeze)
+    # Another run has the port of the dashboard: any other does, and its address is told.
+    warnings.filterwarnings("ignore", r"Port \d+ is already in use", UserWarning)
     typed = [*name.split(), *(sys.argv[1:] if argv is None else argv)]
     with _Signals() as signals:
         try:

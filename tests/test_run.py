@@ -882,3 +882,49 @@ def test_a_plan_tells_of_headers_first_and_then_of_the_table(table, tmp_path):
     )  # fmt: skip
 
     assert told == [("headers", 1024), ("headers", 2048), ("headers", 2400), ("table", 2400)]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["gs:/b/labels.csv", "o.zarr"], "gs://b/labels.csv"),
+        (["labels.csv", "gs:/b/o.zarr"], "gs://b/o.zarr"),
+        (["labels.csv", "o.zarr", "--root", "s3:/b/in"], "s3://b/in"),
+        (["labels.csv", "file:/tmp/o.zarr"], "file:///tmp/o.zarr"),
+    ],
+)
+def test_an_address_with_a_slash_too_few_is_refused(labels, words, meant, capsys, monkeypatch):
+    monkeypatch.chdir(labels.parent)
+
+    assert run.main([*words, *ORDINARY]) == 2
+
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+    assert [path.name for path in labels.parent.glob("*:*")] == []
+
+
+def test_a_store_is_no_manifest(table, tmp_path, threads, capsys):
+    scenes.build(table, tmp_path / "a.zarr", threads, max_failed=1)
+
+    assert run.main([str(tmp_path / "a.zarr"), str(tmp_path / "b.zarr"), *ORDINARY]) == 2
+
+    assert "a.zarr is a store, and no manifest: give the table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nope.json", "./nope"])
+def test_a_scheduler_file_that_is_not_there_is_said_so(labels, tmp_path, name, capsys):
+    words = [str(labels), str(tmp_path / "o.zarr"), "--scheduler", name, "--size", "8"]
+
+    assert run.main(words) == 2
+
+    assert f"there is no scheduler file {name}: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")  # Dask's
+def test_a_port_of_the_dashboard_that_is_taken_is_no_matter(labels, tmp_path, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr("daskimg.build._cluster._dashboard_address", lambda: address)
+
+        code = run.main([str(labels), str(tmp_path / "o.zarr"), *ORDINARY, "--quiet"])
+
+    assert (code, capsys.readouterr().err) == (0, "")

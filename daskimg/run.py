@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from _thread import interrupt_main
 from contextlib import nullcontext
 from dataclasses import replace
@@ -409,7 +410,7 @@ class _Command:
 
     def _failed(self, error: DaskimgError, code: int) -> int:
         if self._given["debug"]:
-            traceback.print_exc()
+            _print_traceback()
         told = _scrubbed(error)
         self._error(told)
         if self._given["as_json"]:
@@ -422,6 +423,12 @@ def _scrubbed(error: BaseException) -> str:
     from daskimg.fetch import scrubbed
 
     return scrubbed(str(error))
+
+
+def _print_traceback() -> None:
+    from daskimg.fetch import scrubbed
+
+    click.echo(scrubbed(traceback.format_exc()), err=True, nl=False)
 
 
 def exit_of(error: DaskimgError) -> int:
@@ -452,6 +459,8 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
     """Call a click command: errors of usage are one line and exit 2, signals exit 3."""
     # What is left goes with the process, and need not be looked through for garbage: 0.3 s.
     atexit.register(gc.freeze)
+    # Another run has the port of the dashboard: any other does, and its address is told.
+    warnings.filterwarnings("ignore", r"Port \d+ is already in use", UserWarning)
     typed = [*name.split(), *(sys.argv[1:] if argv is None else argv)]
     with _Signals() as signals:
         try:
@@ -462,14 +471,14 @@ def call(entry: click.Command, argv: Sequence[str] | None, name: str) -> int:
             return REFUSED
         except DaskimgError as error:
             if "--debug" in (argv if argv is not None else sys.argv):
-                traceback.print_exc()
+                _print_traceback()
             click.echo(f"daskimg: {_scrubbed(error)}", err=True)
             return exit_of(error)
         except SystemExit as error:  # click's own: nobody reads what we print any more
             return int(error.code or 0)
         except BaseException as error:  # also what a cluster says that was stopped in its tracks
             if "--debug" in (argv if argv is not None else sys.argv):
-                traceback.print_exc()
+                _print_traceback()
             unexpected = f"{type(error).__name__}: {_scrubbed(error)} (--debug shows where)"
             click.echo(f"daskimg: {_STOPPED_LINE if signals.stopped else unexpected}", err=True)
             return STOPPED

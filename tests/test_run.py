@@ -210,8 +210,23 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(labels, tmp_path, capsys):
     assert code == 0
     for word in ("40 rows", "3 classes", "shards", "bytes written", "free space", "tried"):
         assert word in out, word
+    assert "40 rows, 2 failed: 2 format" in out
+    assert "--max-failed" not in out  # ORDINARY allows them
     assert not (tmp_path / "out.zarr").exists()
     assert cli.main(["plan", str(labels), str(tmp_path / "out.zarr"), *ORDINARY]) == 0
+
+
+def test_a_plan_says_that_too_many_fail_and_that_there_is_no_label(table, tmp_path, capsys):
+    given = table.rename(columns={"label": "Klasse"})
+    given.to_csv(tmp_path / "bilder.csv", index=False)
+
+    cli.main(["plan", str(tmp_path / "bilder.csv"), str(tmp_path / "o.zarr"), "--size", "8"])
+    cli.main(["plan", str(tmp_path / "bilder.csv"), str(tmp_path / "o.zarr"), "--label", "Klasse"])
+
+    bare, labelled = capsys.readouterr().out.split("manifest  ")[1:]
+    assert "no label column: labels are all -1; name one with --label: Klasse, price" in bare
+    assert "no label column" not in labelled
+    assert "2 of 40 rows tried failed, more than --max-failed 0.01: a run would not be" in bare
 
 
 def test_a_dry_run_in_json_gives_numbers(labels, tmp_path, capsys):
@@ -613,11 +628,15 @@ def test_a_repair_that_would_come_out_otherwise_writes_nothing(pictures, tmp_pat
     shard.write_bytes(damaged)
     scenes.picture(77).save(tmp_path / "in" / "p0009.png")
     plan = scenes.plan(table, url, shard=8, chunk=4, max_failed=1)
+    before = scenes.objects(url / "daskimg/records/ledger")
 
-    with pytest.raises(daskimg.StoppedError, match=r"sources have changed or are gone"):
+    with pytest.raises(daskimg.StoppedError, match=r"sources have changed or are gone") as raised:
         daskimg.build_store(plan, client=threads)
 
+    assert str(raised.value).count("run the same command again") == 1
     assert shard.read_bytes() == damaged
+    assert scenes.objects(url / "daskimg/records/ledger") == before
+    assert daskimg.open_store(str(url)).image.shape[0] > 8  # what was whole can still be read
     shutil.copy(pictures[0] / "p0009.png", tmp_path / "in" / "p0009.png")
     assert daskimg.build_store(plan, client=threads).outcome == "repaired"
     assert daskimg.verify_store(str(url), rows=5).findings == ()
@@ -903,3 +922,49 @@ def test_a_plan_tells_of_headers_first_and_then_of_the_table(table, tmp_path):
     )  # fmt: skip
 
     assert told == [("headers", 1024), ("headers", 2048), ("headers", 2400), ("table", 2400)]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["gs:/b/labels.csv", "o.zarr"], "gs://b/labels.csv"),
+        (["labels.csv", "gs:/b/o.zarr"], "gs://b/o.zarr"),
+        (["labels.csv", "o.zarr", "--root", "s3:/b/in"], "s3://b/in"),
+        (["labels.csv", "file:/tmp/o.zarr"], "file:///tmp/o.zarr"),
+    ],
+)
+def test_an_address_with_a_slash_too_few_is_refused(labels, words, meant, capsys, monkeypatch):
+    monkeypatch.chdir(labels.parent)
+
+    assert run.main([*words, *ORDINARY]) == 2
+
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+    assert [path.name for path in labels.parent.glob("*:*")] == []
+
+
+def test_a_store_is_no_manifest(table, tmp_path, threads, capsys):
+    scenes.build(table, tmp_path / "a.zarr", threads, max_failed=1)
+
+    assert run.main([str(tmp_path / "a.zarr"), str(tmp_path / "b.zarr"), *ORDINARY]) == 2
+
+    assert "a.zarr is a store, and no manifest: give the table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nope.json", "./nope"])
+def test_a_scheduler_file_that_is_not_there_is_said_so(labels, tmp_path, name, capsys):
+    words = [str(labels), str(tmp_path / "o.zarr"), "--scheduler", name, "--size", "8"]
+
+    assert run.main(words) == 2
+
+    assert f"there is no scheduler file {name}: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")  # Dask's
+def test_a_port_of_the_dashboard_that_is_taken_is_no_matter(labels, tmp_path, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr("daskimg.build._cluster._dashboard_address", lambda: address)
+
+        code = run.main([str(labels), str(tmp_path / "o.zarr"), *ORDINARY, "--quiet"])
+
+    assert (code, capsys.readouterr().err) == (0, "")

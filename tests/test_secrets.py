@@ -275,3 +275,27 @@ def test_the_import_of_the_reader_needs_no_cryptography():
     code = "import sys, daskimg.read; sys.exit('cryptography' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_token_is_not_shown_by_an_error_that_ends_the_command(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise ConnectionError("no answer at /info?access_token=ya29.SECRET for ya29.SECRET")
+
+    monkeypatch.setattr("daskimg.build.standing_of", refuse)
+    words = ["gs://b/a.csv", "gs://b/a.zarr", "--storage-option", "gs.token=ya29.SECRET"]
+
+    codes = [run.main(words), run.main([*words, "--debug"])]
+
+    printed = "".join(capsys.readouterr())
+    assert codes == [3, 3]
+    assert "no answer at /info?access_token=*** for ***" in printed
+    assert "Traceback" in printed
+    assert "SECRET" not in printed
+
+
+def test_a_file_of_credentials_that_is_not_there_is_no_token(tmp_path, capsys):
+    words = ["gs://b/a.csv", "gs://b/a.zarr", "--storage-option", f"gs.token={tmp_path}/nix.json"]
+
+    assert run.main(words) == 2
+
+    assert "gs.token names is not there: no such file" in capsys.readouterr().err

@@ -45,6 +45,11 @@ def address_of(scheduler: str) -> str:
     """Return the address in a scheduler file, or the address that was given."""
     path = Path(scheduler)
     if not path.is_file():
+        if ":" not in scheduler and ("/" in scheduler or path.suffix == ".json"):
+            raise OptionError(
+                f"there is no scheduler file {scheduler}: no such file; give an address like "
+                f"tcp://host:8786, or the file that dask scheduler --scheduler-file wrote"
+            )
         return scheduler
     try:
         return str(json.loads(path.read_text())["address"])

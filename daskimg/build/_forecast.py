@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from daskimg import fetch
 from daskimg.build._trial import check_trial
 from daskimg.plan import cost_of
-from daskimg.words import megabytes
+from daskimg.words import counted, megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,19 +75,30 @@ class Forecast:
                     f"{bucket.location}: bytes between regions are slow, and charged for"
                 )
 
+    def _notes(self) -> Iterator[str]:
+        trial, most = self.trial, self.plan.options.max_failed
+        if trial.failed > most * trial.tried:
+            others = "" if trial.tried >= self.plan.facts.rows else ", if the others are like them"
+            yield (
+                f"{trial.failed:,} of {trial.tried:,} rows tried failed, more than --max-failed "
+                f"{most:g}: a run would not be committed{others}"
+            )
+        yield from self._far()
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield the forecast as a table of two columns, for people."""
         trial, free = self.trial, self.free_bytes
-        failed = f"{trial.failed} failed {trial.reasons or ''}".rstrip()
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in trial.reasons.items())
+        failed = f"{trial.failed:,} failed" + (f": {reasons}" if reasons else "")
         yield from self.plan.lines()
         yield "would", "begin a new store" if self.step == "begin" else self.step
         if self.deletion:
             yield "delete first", str(self.deletion)
-        yield "tried", f"{trial.tried} rows, {failed}"
+        yield "tried", f"{counted(trial.tried, 'row')}, {failed}"
         yield from self.cost.lines(self.prices)
         for bucket in self.buckets:
             yield "bucket", str(bucket)
-        for note in self._far():
+        for note in self._notes():
             yield "note", note
         yield "free space", "unknown" if free is None else megabytes(free)
         # On its way to a bucket, a shard leaves its thread to the next one.
@@ -113,7 +124,7 @@ class Forecast:
             "cost": self.cost.to_json(self.prices),
             "buckets": [bucket._asdict() for bucket in self.buckets],
             "zone": self.zone,
-            "notes": [*self.plan.to_json()["notes"], *self._far()],
+            "notes": [*self.plan.to_json()["notes"], *self._notes()],
             "reads": self.plan.facts.rows,
             "workers": None if self.scheduled else self.workers,
             "threads": None if self.scheduled else self.threads,

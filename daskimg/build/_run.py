@@ -107,7 +107,8 @@ def build_store(
         with set_up(client), fit(crew, plan) if foreign else nullcontext():
             if step == "begin" or damaged:
                 try_on(crew, plan)
-            stored, expected = _begin(plan, standing, damaged)
+            stored = _begin(plan, standing)
+            repaired, expected = _damaged_shards(plan, standing, damaged)
             channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
@@ -117,6 +118,7 @@ def build_store(
             moved = standing.stored is not None and standing.stored.root != fetch.public(plan.root)
             brief = plan.brief(
                 stored.run,
+                repaired=repaired,
                 expected=expected,
                 compiled=plan.values >= COMPILE_PAYS,
                 retry=moved and standing.commit is None,
@@ -164,15 +166,20 @@ def _spare_memory(client: Client) -> int:
     return min((worker["memory_limit"] or 0 for worker in workers), default=0) // 4
 
 
-def _begin(
+def _damaged_shards(
     plan: Plan, standing: Standing, damaged: list[str]
-) -> tuple[store.StoredPlan, dict[str, str]]:
+) -> tuple[tuple[int, ...], dict[str, str]]:
+    if standing.commit is None:
+        return (), {}
+    return store.shards_of(standing.commit, plan.groups, damaged)
+
+
+def _begin(plan: Plan, standing: Standing) -> store.StoredPlan:
     """Write plan and rows, or take up those that are there; the stored run's id stays.
 
-    Returns the plan as it is to be stored, and the hashes of the objects to be repaired.
+    Returns the plan as it is to be stored.
     """
     folder = standing.folder
-    expected: dict[str, str] = {}
     try:
         stored = _taken(plan, standing)
     except OSError as error:
@@ -183,11 +190,9 @@ def _begin(
         same = standing.stored is not None and standing.stored.root == fetch.public(plan.root)
         # What was listed when the store was begun is what it is made of.
         store.stage_rows(folder, plan.staged(), plan.manifest.observed if same else ())
-        if damaged and standing.commit:
-            expected = store.forget_shards(folder, standing.commit, plan.groups, damaged)
     except (OSError, TransportError, ManifestError) as error:
         raise StoppedError(f"{error}; run the same command again to go on") from error
-    return stored, expected
+    return stored
 
 
 def _taken(plan: Plan, standing: Standing) -> store.StoredPlan:

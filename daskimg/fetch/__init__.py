@@ -24,7 +24,7 @@ from daskimg.fetch._options import (
     take_back,
     using,
 )
-from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned
+from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned, refuse_slip
 from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
 from daskimg.fetch._secrets import MAY_HOLD, public
 from daskimg.fetch._shown import scrubbed, scrubbing, shown
@@ -87,6 +87,7 @@ __all__ = [
     "read_ahead",
     "read_environment",
     "read_part",
+    "refuse_slip",
     "scrubbed",
     "scrubbing",
     "shown",

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 from daskimg.errors import SampleError, TransportError
 from daskimg.fetch._access import access_error, bucket_of
 from daskimg.fetch._ahead import find_ahead
-from daskimg.fetch._paths import is_url, local_path
+from daskimg.fetch._paths import is_url, local_path, refuse_slip
 from daskimg.fetch._shown import shown
 from daskimg.fetch._systems import Content, remote, run
 
@@ -69,6 +69,7 @@ class Folder(Protocol):
 
 def open_folder(url: str) -> Folder:
     """Return the folder at a local path or a URL; nothing is created until the first put."""
+    refuse_slip(url)
     return _Remote(url) if is_url(url) else _Local(url)
 
 

@@ -160,7 +160,17 @@ def configured() -> Options:
             for given in _STATE.lent.values():
                 found = found.changed(given)
             _STATE.in_force = found
+            _STATE.secrets.update(found.secrets())
     return found
+
+
+def known_secrets() -> list[str]:
+    """Return every secret that held in this process, the longest first.
+
+    Also those that hold no more: an error is told after what it broke off.
+    """
+    configured()
+    return sorted(_STATE.secrets, key=len, reverse=True)
 
 
 def configure(options: Options | None) -> None:
@@ -170,6 +180,8 @@ def configure(options: Options | None) -> None:
     """
     with _changing():
         _STATE.options = options
+        if options is not None:
+            _STATE.secrets.update(options.secrets())
 
 
 def lend(owner: str, given: Mapping[str, Any]) -> None:
@@ -208,6 +220,7 @@ class _State:
         self.options: Options | None = None
         self.lent: dict[str, Mapping[str, Any]] = {}
         self.in_force: Options | None = None
+        self.secrets: set[str] = set()
         self.listeners: list[Callable[[], object]] = []
         self.lock = threading.Lock()
 

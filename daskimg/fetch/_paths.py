@@ -6,7 +6,10 @@ import os
 import re
 from typing import NamedTuple
 
+from daskimg.errors import OptionError
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_SLIP = re.compile(r"(file|gcs|gs|s3a|s3|abfss|abfs|adl|az|hdfs|https?):/(?!/)", re.IGNORECASE)
 _ARCHIVES = ("zip://", "tar://")
 _JOINT = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
@@ -66,6 +69,23 @@ def is_url(location: str) -> bool:
     if "://" not in location:  # nearly always, and this is asked of every row
         return False
     return _URL.match(location) is not None and not location.startswith("file://")
+
+
+def refuse_slip(location: str) -> None:
+    """Refuse an address with a slash too few, which would be a local folder of that name.
+
+    Raises
+    ------
+    OptionError
+        With the address that is meant.
+    """
+    found = _SLIP.match(location)
+    if found:
+        slashes = ":///" if found[1].lower() == "file" else "://"
+        raise OptionError(
+            f"{location} has one slash behind {found[1]}:; did you mean "
+            f"{found[1]}{slashes}{location[found.end() :]}?"
+        )
 
 
 def place_of(location: str) -> Place | None:

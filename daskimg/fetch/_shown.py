@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from daskimg.errors import DaskimgError
-from daskimg.fetch._options import configured
+from daskimg.fetch._options import known_secrets
 from daskimg.fetch._paths import place_of
 from daskimg.fetch._secrets import WEB, public, unchained
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)\]]+")
 _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@")  # a password may have an @
 _QUERY = re.compile(r"\?[\w.%-]+=.*$", re.DOTALL)  # a ? may be part of an object's name
+_PARAMETER = re.compile(  # of an address without its host, as urllib3 writes it
+    r"([?&][\w.%-]*(?:token|secret|passw|signature|credential|key|sig)[\w.%-]*=)[^&\s'\"<>)\]]+",
+    re.IGNORECASE,
+)
 _HIDDEN = "***"
 
 
@@ -57,12 +62,16 @@ def scrubbing() -> Iterator[None]:
 def scrubbed(text: str) -> str:
     """Return a message of somebody else's, its addresses shown as ``shown`` does.
 
-    What the storage options hold under the name of a key or a token is blotted out.
+    What the storage options hold under the name of a key or a token is blotted out, and what a
+    query has under such a name.
 
     >>> scrubbed("404, url='http://host/a.jpg?token=secret'")
     "404, url='http://host/a.jpg'"
+    >>> scrubbed("no answer at /tokeninfo?access_token=secret&v=3")
+    'no answer at /tokeninfo?access_token=***&v=3'
     """
     text = _URL.sub(lambda found: shown(found[0]), text)
-    for secret in configured().secrets():
-        text = text.replace(secret, _HIDDEN)
+    text = _PARAMETER.sub(rf"\1{_HIDDEN}", text)
+    for secret in known_secrets():
+        text = text.replace(secret, _HIDDEN).replace(quote(secret, safe=""), _HIDDEN)
     return text

@@ -325,12 +325,21 @@ def _opened(scheme: str, kind: Any, own: dict[str, Any]) -> System:
     options = {**_patience_of(scheme), **own, **configured().storage_of(scheme)}
     options["skip_instance_cache"] = True  # kept here, and forgotten when options change
     if scheme in _CLOUD:
+        _check_file(options.get("token"))
         files = _class("daskimg.fetch._cloud", "CloudFiles")(**options)
         return _system("daskimg.fetch._cloud", "Cloud", files)
     if scheme in _WEB:
         options.setdefault("get_client", _client)
         return _system("daskimg.fetch._web", "Web", kind(**options))
     return Plain(kind(**options))
+
+
+def _check_file(token: object) -> None:
+    """Refuse the name of a file that is not there: gcsfs would send it as a token."""
+    if not isinstance(token, str) or os.path.exists(token):  # noqa: PTH110  as gcsfs asks
+        return
+    if token.startswith(("/", "./", "../", "~")) or token.endswith(".json"):
+        raise OptionError("the file that gs.token names is not there: no such file")
 
 
 def _system(module: str, name: str, files: Any) -> System:

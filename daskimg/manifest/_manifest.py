@@ -124,6 +124,8 @@ def _refuse_no_name(option: str, value: object) -> None:
     if value is not None and not isinstance(value, kinds):
         what = "a folder or a URL" if option == "root" else "the name of a column"
         raise OptionError(f"{option} must be {what}, got {given(value)}; or leave it out")
+    if option == "root" and value is not None:
+        fetch.refuse_slip(os.fspath(value))
 
 
 def _extensions(chosen: Sequence[str]) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ def open_source(source: Any, kind: str | None) -> Source:
     location = os.fspath(source)
     if not location:
         raise ManifestError(f"the manifest's name is empty; {_WORKS}")
+    fetch.refuse_slip(location)
     return _at(location, kind)
 
 
@@ -225,6 +226,7 @@ def _tables(name: str, folder: str, locations: list[str], kind: str) -> Source:
 
 def _folder(location: str, kind: str | None) -> Source:
     folder = absolute(location)
+    _refuse_store(location, folder)
     if kind in (None, "tiny-imagenet"):
         known = TinyImageNet.open(fetch.name_of(folder), folder)
         if known:
@@ -236,6 +238,15 @@ def _folder(location: str, kind: str | None) -> Source:
             if found:
                 return found
     raise ManifestError(_odd_folder(location, folder, kind))
+
+
+def _refuse_store(location: str, folder: str) -> None:
+    """Refuse a store: the table of rows in it is no manifest of what it was made from."""
+    if {"daskimg", "zarr.json"} <= set(fetch.open_folder(folder).names()):
+        raise ManifestError(
+            f"{location} is a store, and no manifest: give the table or the folder that it was "
+            f"made from; daskimg show and export read a store"
+        )
 
 
 def _folder_of(folder: str, kind: str) -> Source | None:

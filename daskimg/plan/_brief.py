@@ -114,8 +114,9 @@ class Brief:
         The label columns.
     compiled
         Whether kernels are worth their compilation.
-    expected
-        sha256 by name of objects that are repaired, and must come out the same.
+    repaired, expected
+        Shards that are built again though the ledger has them, and sha256 by name of their
+        objects, which must come out the same.
     retry
         Whether finished shards in which files were missing are built again.
     spare
@@ -143,6 +144,7 @@ class Brief:
     columns: tuple[tuple[str, str], ...]
     labels: tuple[Label, ...]
     compiled: bool
+    repaired: tuple[int, ...] = ()
     expected: tuple[tuple[str, str], ...] = ()
     retry: bool = False
     spare: int = 1 << 28

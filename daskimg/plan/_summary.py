@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskimg import fetch, markup
 from daskimg.plan._expansion import Listed
-from daskimg.words import megabytes
+from daskimg.words import megabytes, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,10 +30,27 @@ def lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "bytes written", megabytes(plan.written_bytes)
     for mention in plan.facts.mentions:
         yield "note", mention
+    columns = _other_columns(plan)
+    if columns and not plan.facts.labels:
+        more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
+        yield (
+            "note",
+            f"no label column: labels are all -1; name one with --label: "
+            f"{', '.join(map(named, columns[:20]))}{more}",
+        )
     if plan.split is None and plan.recipe.splits:
         unused = ", ".join(name for name, _ in plan.recipe.splits)
         yield "note", f"the recipe's steps for {unused} are not used: there is no --split"
     yield "store", fetch.shown(plan.url)
+
+
+def _other_columns(plan: Plan) -> list[str]:
+    """Return the table's columns that nothing reads: one of them may be meant as the label."""
+    manifest = plan.manifest
+    table, choice = manifest.table, manifest.choice
+    split = plan.split.column if plan.split else None
+    used = {choice.path, choice.key, split, *table.binary, *table.observed, *plan.recipe.columns}
+    return [name for name in table.columns if name not in used]
 
 
 def page(plan: Plan) -> str:

@@ -6,7 +6,7 @@ every other with its hash.
 """
 
 from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, sample_spans
-from daskimg.store._checks import damaged_objects, findings, forget_shards, tidy
+from daskimg.store._checks import damaged_objects, findings, shards_of, tidy
 from daskimg.store._commit import Commit, commit_store, last_commit
 from daskimg.store._failures import Failure, first_failures
 from daskimg.store._layout import (
@@ -81,7 +81,6 @@ __all__ = [
     "find_entry",
     "findings",
     "first_failures",
-    "forget_shards",
     "last_commit",
     "ledger_name",
     "ledger_schema",
@@ -97,6 +96,7 @@ __all__ = [
     "refuse_other_run",
     "row_files",
     "sample_spans",
+    "shards_of",
     "stage_rows",
     "stamp",
     "state_of",

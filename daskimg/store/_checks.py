@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from daskimg.store._commit import all_commits
 from daskimg.store._layout import INPUT, LEDGER
-from daskimg.store._ledger import ledger_name
 from daskimg.store._records import is_array
 from daskimg.store._shard import content_hash
 
@@ -48,17 +47,19 @@ def _fault(folder: Folder, name: str, size: int, digest: str) -> str:
     return "" if content_hash(content) == digest else "is not what was written: its hash differs"
 
 
-def forget_shards(
-    folder: Folder, commit: Commit, groups: Iterable[Group], names: Iterable[str]
-) -> dict[str, str]:
-    """Take the shards that damaged objects belong to out of the ledger, to be built again.
+def shards_of(
+    commit: Commit, groups: Iterable[Group], names: Iterable[str]
+) -> tuple[tuple[int, ...], dict[str, str]]:
+    """Return the shards that damaged objects belong to, which are to be built again.
 
-    Small arrays, tables and metadata need no forgetting: the commit writes them anew.
+    Small arrays, tables and metadata belong to none: the commit writes them anew. What the
+    ledger says of a shard stays until its new entry takes its place: a repair that fails
+    leaves a store that opens as before.
 
     Parameters
     ----------
-    folder, commit
-        The store, and its last commit.
+    commit
+        The store's last commit.
     groups
         The store's groups of arrays.
     names
@@ -66,8 +67,9 @@ def forget_shards(
 
     Returns
     -------
-    dict
-        sha256 by name of the objects that must come out as they were committed.
+    tuple
+        Their numbers, rising; and sha256 by name of the objects that must come out as they
+        were committed.
     """
     firsts = {LEDGER: 0}
     firsts |= {f"{g.path(array.name)}/c": g.first_shard for g in groups for array in g.sharded}
@@ -75,9 +77,7 @@ def forget_shards(
     matches = {name: numbered.match(name) for name in {*names, *commit.objects}}
     shard_of = {name: firsts[m[1]] + int(m[2]) for name, m in matches.items() if m}
     shards = {shard_of[name] for name in names if name in shard_of}
-    for shard in shards:
-        folder.remove(ledger_name(shard))
-    return {
+    return tuple(sorted(shards)), {
         name: digest
         for name, (_, digest) in commit.objects.items()
         if shard_of.get(name) in shards and not name.startswith(LEDGER)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from daskimg import fetch, store
-from daskimg.errors import SampleError, StoreError
+from daskimg.errors import SampleError, StoppedError, StoreError
 from daskimg.statistics import ChannelSums, channel_sums
 from daskimg.task._alone import KILLED
 from daskimg.task._contents import Content, read_contents
@@ -91,8 +91,9 @@ def run_task(
 
 
 def must_retry(entry: store.Entry, brief: Brief) -> bool:
-    """Tell whether a shard is built again: files were missing, and the root has changed."""
-    return brief.retry and bool({"missing", "changed", "unreadable"} & set(entry.reasons))
+    """Tell whether a shard is built again: it is damaged, or files were missing elsewhere."""
+    gone = {"missing", "changed", "unreadable"} & set(entry.reasons)
+    return entry.shard in brief.repaired or (brief.retry and bool(gone))
 
 
 _FILES: Kept[Content | SampleError] = Kept()
@@ -221,9 +222,10 @@ class _Work:
             content = self._buffers[spec.name].finish()
             size, digest = store.stamp(content)
             if expected.get(name, digest) != digest:
-                raise StoreError(
+                raise StoppedError(
                     f"{name} comes out otherwise than it was committed: its sources have changed "
-                    f"or are gone; bring them back, or build anew with --overwrite"
+                    f"or are gone; bring them back and run the same command again, or build anew "
+                    f"from those there are with --overwrite"
                 )
             store.refuse_other_run(folder, self._brief.run)
             folder.put(name, content)

@@ -176,7 +176,7 @@ def test_nothing_but_the_layout_of_the_contract_is_there(built):
 
     assert top == {"zarr.json", "image", "label", "status", "row", "part", "affine", "daskimg"}
     assert records == {
-        "zarr.json", "plan.json", "rows", "ledger", "failures.parquet", "commits",
+        "zarr.json", "plan.json", "rows", "ledger", "failures.parquet", "commits", "runs",
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from daskimg import usage
 from daskimg.errors import SampleError
 from daskimg.run import (
     COMMITTED,
+    REFUSED,
     TOO_MANY_FAILED,
     Size,
     call,
@@ -30,10 +31,17 @@ if TYPE_CHECKING:
     from daskimg.preview import Comparison, Preview
 
 
-@click.group(epilog=usage.GROUP)
+@click.group(
+    epilog=usage.GROUP, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]..."
+)
 @click.version_option(package_name="daskimg")
-def group() -> None:
+@click.pass_context
+def group(context: click.Context) -> int:
     """Turn a table of image paths into ordered training arrays in Zarr, and look at them."""
+    if context.invoked_subcommand is None:  # click would make an error of it, in one line
+        click.echo(context.get_help(), err=True)
+        return REFUSED
+    return COMMITTED  # of no meaning: it is the command's status that counts
 
 
 group.add_command(command)
@@ -70,9 +78,9 @@ _PREVIEW = {
     epilog=usage.PREVIEW,
     short_help="Draw what recipes make of rows of a table.",
 )
-@click.argument("picture", metavar="[OUT.png]", required=False)
-@click.option("-o", "--output", metavar="OUT.png", help="The same as OUT.png.")
-@click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE.toml",
+@click.argument("picture", type=usage.FILE, metavar="[OUT.png]", required=False)
+@click.option("-o", "--output", type=usage.FILE, metavar="OUT.png", help="The same as OUT.png.")
+@click.option("--recipe", "recipes", type=usage.RECIPES, multiple=True, metavar="NAME|FILE.toml",
               help="Repeatable: several are drawn side by side. Default: resize.")  # fmt: skip
 @click.option("--rows", type=click.IntRange(1), default=6, metavar="N", show_default=True,
               help="The first N rows of the table.")  # fmt: skip
@@ -115,7 +123,7 @@ def preview(
 @group.command(
     "show", epilog=usage.SHOW, short_help="Describe a store: classes, failures, repeated pictures."
 )
-@click.argument("store")
+@click.argument("store", type=usage.FILE)
 @storage_option
 def show(store: str) -> int:
     """Describe a store: classes, failures, pictures that are there twice."""
@@ -127,9 +135,10 @@ def show(store: str) -> int:
 
 
 @group.command("report", epilog=usage.REPORT, short_help="Write a page about a store.")
-@click.argument("store")
-@click.argument("page", metavar="OUT.html")
+@click.argument("store", type=usage.FILE)
+@click.argument("page", type=usage.FILE, metavar="OUT.html")
 @click.option("--private", is_flag=True, help="Leave out pictures, paths and addresses.")
+@storage_option
 def report(store: str, page: str, private: bool) -> int:
     """Write a page about a store: failures, classes, sources, samples, duplicates.
 
@@ -143,9 +152,9 @@ def report(store: str, page: str, private: bool) -> int:
 
 
 @group.command("verify", epilog=usage.VERIFY, short_help="Compare a store with its last commit.")
-@click.argument("store")
+@click.argument("store", type=usage.FILE)
 @click.option("--rows", default=0, metavar="K", help="Make K random samples again and compare.")
-@click.option("--root", metavar="URL", help="Where relative paths are now.")
+@click.option("--root", type=usage.FILE, metavar="URL", help="Where relative paths are now.")
 @storage_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
@@ -168,8 +177,8 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
 @group.command(
     "export", epilog=usage.EXPORT, short_help="Write samples as files that other tools read."
 )
-@click.argument("store")
-@click.argument("folder")
+@click.argument("store", type=usage.FILE)
+@click.argument("folder", type=usage.FILE)
 @click.option("--to", "form", required=True, metavar="FORMAT", type=click.Choice(
               ["png", "jpeg", "tfrecord", "webdataset", "npy", "parquet"]),
               help="png, jpeg: files in class folders. tfrecord: tf.train.Example. webdataset: "
@@ -189,6 +198,7 @@ def verify(store: str, rows: int, root: str | None, as_json: bool) -> int:
 @click.option("--limit", type=int, metavar="N", help="The first N samples only, of each split.")
 @click.option("--threads", type=int, metavar="N", help="Threads that encode. Default: the cores.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@storage_option
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def export(
     store: str, folder: str, form: Format, splits: tuple[str, ...], quiet: bool, **given: Any
@@ -216,8 +226,8 @@ def export(
 
 
 @group.command("copy", epilog=usage.COPY, short_help="Copy a finished store, every hash checked.")
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", type=usage.FILE)
+@click.argument("target", type=usage.FILE)
 @click.option("--threads", default=8, metavar="N", show_default=True,
               help="Objects under way at once.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -243,7 +253,7 @@ def copy(source: str, target: str, threads: int, quiet: bool, as_json: bool) -> 
 
 
 @group.command("recipe", epilog=usage.RECIPE, short_help="Print a recipe as TOML, to be changed.")
-@click.argument("name", default="resize")
+@click.argument("name", type=usage.RECIPES, default="resize")
 @click.option("--size", type=Size(), metavar="N|HxW", help="Height and width of the output.")
 @click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
               help="Change a field of a step. Repeatable.")  # fmt: skip

@@ -127,11 +127,14 @@ def _use(context: click.Context, **given: Any) -> None:
     epilog=usage.RUN,
     short_help="Build a store, or finish, repair or relabel it.",
 )
-@click.argument("manifest")
-@click.argument("store")
+@click.argument("manifest", type=usage.FILE)
+@click.argument("store", type=usage.FILE)
 @click.option(
     "--source",
     metavar="KIND",
+    type=usage.Words(
+        ["csv", "tsv", "jsonl", "parquet", "folder", "glob", "tiny-imagenet", "mpii"]
+    ),
     help="csv, tsv, jsonl, parquet, folder, glob, tiny-imagenet or mpii.",
 )
 @click.option("--path-column", metavar="C", help="Column of paths or of picture bytes.")
@@ -139,13 +142,20 @@ def _use(context: click.Context, **given: Any) -> None:
     "--label", "labels", multiple=True, metavar="NAME[:KIND]",
     help="Label column; kind class, int, float or multi. Repeatable: the first becomes `label`.",
 )  # fmt: skip
-@click.option("--classes", metavar="FILE|STORE", help="Class names, in order: a file or a store.")
+@click.option(
+    "--classes",
+    type=usage.FILE,
+    metavar="FILE|STORE",
+    help="Class names, in order: a file or a store.",
+)
 @click.option(
     "--unknown-classes", type=click.Choice(["refuse", "none"]), default="refuse",
     help="A name that is not in --classes: refuse the table, or write -1.",
 )  # fmt: skip
 @click.option("--key", metavar="C", help="Column that names a row. Default: path and occurrence.")
-@click.option("--root", metavar="URL", help="What relative paths are relative to.")
+@click.option(
+    "--root", type=usage.FILE, metavar="URL", help="What relative paths are relative to."
+)
 @click.option(
     "--extension", "extensions", multiple=True, metavar=".EXT",
     help="Tried behind a path that names no file. Repeatable.",
@@ -158,14 +168,20 @@ def _use(context: click.Context, **given: Any) -> None:
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Take the first N samples only."
 )
-@click.option("--recipe", default="resize", metavar="NAME|FILE.toml", show_default=True,
+@click.option("--recipe", type=usage.RECIPES, default="resize", metavar="NAME|FILE.toml",
+              show_default=True,
               help="resize, center-crop, tiles, pose ... or a TOML file.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="T.FIELD=VALUE",
               help="Change a field of a step, of `mask`, or of `decode`. Repeatable.")  # fmt: skip
 @click.option("--size", type=Size(), metavar="N|HxW",
               help="Height and width of the images, instead of the recipe's.")  # fmt: skip
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or RGB.")
-@click.option("--dtype", metavar="T", help="uint8, uint16 or float32: what 16-bit sources keep.")
+@click.option(
+    "--dtype",
+    type=usage.Words(["uint8", "uint16", "float32"]),
+    metavar="T",
+    help="uint8, uint16 or float32: what 16-bit sources keep.",
+)
 @click.option("--seed", type=int, default=None, metavar="N", help="Key of all randomness.")
 @click.option("--exact-decode", is_flag=True,
               help="Decode every pixel; by default JPEGs are decoded at twice the size needed "
@@ -174,16 +190,25 @@ def _use(context: click.Context, **given: Any) -> None:
               help="Refuse pictures of more pixels. Default: Pillow's 178956970.")  # fmt: skip
 @click.option("--shard-samples", type=int, metavar="N", help="Samples per shard: one object.")
 @click.option("--chunk-samples", type=int, metavar="N", help="Samples per chunk: a reader's unit.")
-@click.option("--codec", default="none", metavar="none|lz4|zstd", show_default=True,
+@click.option("--codec", type=usage.Words(["none", "lz4", "zstd"]), default="none",
+              metavar="none|lz4|zstd", show_default=True,
               help="Compression; photographs gain 6 to 20 %.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Delete the daskimg store that is there first.")
 @click.option("--max-failed", type=float, default=0.01, metavar="FRACTION", show_default=True,
               help="Commit if no more than this fraction of the samples failed.")  # fmt: skip
-@click.option("--scheduler", metavar="ADDRESS|FILE", envvar="DASK_SCHEDULER_ADDRESS",
+@click.option("--scheduler", type=usage.FILE, metavar="ADDRESS|FILE",
+              envvar="DASK_SCHEDULER_ADDRESS",
               help="A Dask scheduler; by default a local cluster is started.")  # fmt: skip
-@click.option("--tls-ca", metavar="FILE", help="Whose certificates a tls:// scheduler may have.")
-@click.option("--tls-cert", metavar="FILE", help="This client's certificate, for tls://.")
-@click.option("--tls-key", metavar="FILE", help="Its key.")
+@click.option(
+    "--tls-ca",
+    type=usage.FILE,
+    metavar="FILE",
+    help="Whose certificates a tls:// scheduler may have.",
+)
+@click.option(
+    "--tls-cert", type=usage.FILE, metavar="FILE", help="This client's certificate, for tls://."
+)
+@click.option("--tls-key", type=usage.FILE, metavar="FILE", help="Its key.")
 @click.option("--wait-workers", "wait", type=float, default=300.0, metavar="SECONDS",
               show_default=True, help="For a cluster without workers; then exit 3.")  # fmt: skip
 @storage_option
@@ -195,9 +220,14 @@ def _use(context: click.Context, **given: Any) -> None:
 @click.option("--adaptive", type=Bounds(), help="Worker processes, as many as there is work for.")
 @click.option("--threads", type=int, metavar="N", help="Threads of each worker process.")
 @click.option("--memory-limit", default="auto", metavar="M", help="Of each worker, like 2GB.")
-@click.option("--report", metavar="FILE.html", help="Write a page about the run and its store.")
+@click.option(
+    "--report",
+    type=usage.FILE,
+    metavar="FILE.html",
+    help="Write a page about the run and its store.",
+)
 @click.option("--private", is_flag=True, help="Leave pictures and paths out of --report.")
-@click.option("--performance-report", "performance", metavar="FILE.html",
+@click.option("--performance-report", "performance", type=usage.FILE, metavar="FILE.html",
               help="Write Dask's own report: tasks, bandwidths, profiles.")  # fmt: skip
 @click.option(
     "--price", "prices", multiple=True, metavar="NAME=AMOUNT",

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SECTIONS = {
     "The table": (
@@ -55,6 +56,50 @@ class Sectioned(click.Command):
                 formatter.write_dl(records, col_max=26)
 
 
+class Words(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """Text that a shell completes to one of some words, or else to a file.
+
+    What is none of them is passed on: whoever takes it knows better what to say.
+
+    Parameters
+    ----------
+    words
+        Those there are, or a function that returns them.
+    files
+        Whether it may name a file, too.
+    """
+
+    name = "text"
+
+    def __init__(
+        self, words: Sequence[str] | Callable[[], Sequence[str]], *, files: bool = False
+    ) -> None:
+        self._words, self._files = words, files
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the words that begin so; where there is none, leave it to the shell."""
+        del ctx, param
+        words = self._words() if callable(self._words) else self._words
+        found = [CompletionItem(word) for word in words if word.startswith(incomplete)]
+        if not found and self._files:
+            return [CompletionItem(incomplete, type="file")]
+        return found
+
+
+def recipe_names() -> Sequence[str]:
+    """Return the names of recipes, imported when a shell asks."""
+    from daskimg.recipes import names
+
+    return names()
+
+
+RECIPES = Words(recipe_names, files=True)
+FILE = click.Path()
+"""A file, a folder or a URL: nothing is checked, and a shell completes files."""
+
+
 GROUP = """
 \b
 Examples
@@ -65,7 +110,7 @@ Examples
   daskimg verify out.zarr --rows 10            is it whole?
 
 \b
-Completion of commands and options in a shell (bash; also zsh, fish)
+Completion of commands, options and files in a shell (bash; also zsh, fish)
   eval "$(_DASKIMG_COMPLETE=bash_source daskimg)"
 
 `daskimg COMMAND --help` tells more of each.

@@ -18,7 +18,7 @@ from PIL import Image
 
 import daskimg
 from daskimg import cli, run
-from daskimg.decode import Picture, decode
+from daskimg.decode import Picture, contact_sheet, decode
 from daskimg.errors import ManifestError, OptionError, PlanError, SampleError, TransformError
 from daskimg.options import DecodeOptions
 from daskimg.preview import PreviewSample, PreviewStage, preview_row, preview_rows
@@ -729,3 +729,16 @@ def test_a_real_persons_joints_and_heatmaps_are_on_the_sheet(shared):
             assert heat.image[int(y), int(x), 0] > 240
     sheet = found.sheet()
     assert count(sheet, hues(np.arange(16))[9]) > 3 * 30
+
+
+def test_letters_that_the_font_has_not_are_drawn_as_those_it_has():
+    drawn = lambda text: contact_sheet(text, [], 900)  # noqa: E731
+
+    for text, plain in {
+        "Straßen/Übergrößen/Café": "Strassen/Ubergrossen/Cafe",
+        "o\u0308": "o",
+        "3 \xd7 4": "3 x 4",
+        "æøł µ½ 5 €": "aeol u\\xbd 5 EUR",
+        "\u732b": r"\u732b",
+    }.items():
+        npt.assert_array_equal(drawn(text), drawn(plain))

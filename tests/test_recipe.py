@@ -173,3 +173,44 @@ def test_a_decoder_of_the_users_own_is_used_and_named(tmp_path, table, threads):
     samples = scenes.build(good, tmp_path / "b.zarr", threads, recipe=recipe)
     content = Path(table["path"][0]).read_bytes()
     np.testing.assert_array_equal(samples.image[0], eight_by_eight(content))
+
+
+@dataclass(frozen=True)
+class NoList:
+    def resolve(self, spec):
+        return spec
+
+    def __call__(self, sample):
+        return [sample]
+
+
+def test_a_transform_that_resolves_to_no_list_is_named_with_what_to_write():
+    message = r"NoList.resolve\(spec\) must return a list of Spec, got Spec; write return \["
+
+    with pytest.raises(daskimg.OptionError, match=message):
+        Recipe([Resize(8, 8), NoList()]).outputs()
+    with pytest.raises(AssertionError, match=message):
+        daskimg.check_transform(NoList())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Recipe(Resize(4, 4)), r"must be a list, got Resize; try Recipe\(\[Resize"),
+        (
+            lambda: Recipe([Resize(4, 4)], decoder=3),
+            "decoder must be a function of bytes, got int 3",
+        ),
+        (lambda: daskimg.preview_rows(None, [1]), "recipes must be a recipe, or several by name"),
+        (lambda: daskimg.normalize([[1]]), "images must be a NumPy array, got list"),
+        (
+            lambda: daskimg.export_samples(None, "e", "png"),
+            "options cannot be str 'png'; try format=",
+        ),
+        (lambda: daskimg.export_samples(None, "e"), "an export needs a format, one of png, jpeg"),
+        (lambda: daskimg.export_samples(None, "e", form="png"), "there is no option 'form'"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_with_what_would_work(make, message):
+    with pytest.raises(daskimg.OptionError, match=message):
+        make()

@@ -85,7 +85,15 @@ def test_the_recipes_that_help_names_are_all_there_are():
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [("daskimg exp", "export"), ("daskimg run --max-f", "--max-failed")]
+    ("words", "expected"),
+    [
+        ("daskimg exp", "plain,export"),
+        ("daskimg run --max-f", "plain,--max-failed"),
+        ("daskimg run M", "file,M"),
+        ("daskimg run --recipe my", "file,my"),
+        ("daskimg recipe ti", "plain,tiles"),
+        ("daskimg run --codec l", "plain,lz4"),
+    ],
 )
 def test_a_shell_completes_commands_and_options(words, expected):
     environment = os.environ | {
@@ -99,5 +107,14 @@ def test_a_shell_completes_commands_and_options(words, expected):
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
-    assert f"plain,{expected}" in found.stdout
+    assert expected in found.stdout.splitlines()
     assert found.stderr == ""
+
+
+def test_without_a_command_help_is_printed_as_it_is(capsys):
+    assert cli.main([]) == 2
+
+    told = capsys.readouterr().err
+    assert told.startswith("Usage: daskimg [OPTIONS] COMMAND")
+    assert told.partition("\n")[2].split() == help_of().partition("\n")[2].split()
+    assert len(told.splitlines()) > 20

@@ -110,13 +110,17 @@ def test_what_a_view_orders_is_what_the_same_choice_orders(samples):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"keys": ["nobody"]}, "no sample has the key 'nobody', nor 0 others"),
+        ({"keys": ["nobody"]}, "^no sample has the key 'nobody'; samples"),
         ({"keys": "a"}, r"keys is a list of keys, got 'a'; try \['a'\]"),
-        ({"rows": [4000]}, "leave no sample"),
+        ({"keys": ["a", "b", "c"]}, "no sample has the key 'a', nor 2 others of keys"),
+        ({"rows": [1, 99]}, "the table has 40 rows, and no row 99; try 0 to 39"),
+        ({"rows": [-1]}, "the table has 40 rows, and no row -1; try 0 to 39"),
+        ({"rows": ["a"]}, "rows must be whole numbers"),
+        ({"rows": []}, "no sample is left to read by rows; choose others, or leave rows out"),
         ({"mask": [True]}, "mask must be 40 booleans"),
         ({"classes": ["cow"]}, "no class 'cow'"),
     ],
-    ids=["key", "text", "nothing", "mask", "class"],
+    ids=["key", "text", "keys", "row", "last", "word", "nothing", "mask", "class"],
 )
 def test_a_choice_that_cannot_be_is_refused(built, choice, message):
     with pytest.raises(daskimg.OptionError, match=message):
@@ -185,8 +189,11 @@ def test_lines_of_other_keys_are_passed_over(built):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.iloc[1:], "the table has no line for key '.*', nor for 0 others"),
-        (lambda t: pd.concat([t, t.iloc[:2]]), "the key '.*' is in the table twice, as are 1 "),
+        (lambda t: t.iloc[1:], "the table has no line for key '[^']*'; add"),
+        (
+            lambda t: pd.concat([t, t.iloc[:2]]),
+            "the key '.*' is in the table twice, as well as 1 other;",
+        ),
         (lambda t: t.rename(columns={"fold": "row"}), "cannot be called 'row'"),
         (lambda t: t.rename(columns={"key": "id"}), "the table has no column 'key', it has id"),
         (lambda t: t[["key"]], "no column but 'key'"),
@@ -442,3 +449,28 @@ def test_stores_of_other_recipes_are_refused(pictures, tmp_path, threads):
 
     with pytest.raises(daskimg.OptionError, match="the recipe is another: its seed is 1, not 0"):
         daskimg.open_stores([tmp_path / "a", tmp_path / "b"])
+
+
+def test_what_is_no_store_no_table_and_no_sample_is_refused_in_one_line(built):
+    for wrong, message in [
+        (lambda: daskimg.open_store(None), "opened by its path or URL, got None; try 'out.zarr'"),
+        (
+            lambda: daskimg.open_stores([built, built]),
+            "got samples that are open; try '.*out.zarr'",
+        ),
+        (lambda: daskimg.open_stores(5), "urls is a list of stores"),
+        (lambda: built.with_columns("labels.csv", on="path"), "try pd.read_csv"),
+        (lambda: built[[1, 2]], r"got list; try samples.take\(\[1, 2\]\)"),
+        (lambda: built.show("x"), "must be how many, or which, got str 'x'; try 24"),
+    ]:
+        with pytest.raises(daskimg.OptionError, match=message):
+            wrong()
+    with pytest.raises(IndexError, match="there are 40 samples, 0 to 39, and no sample 40"):
+        built[40]
+
+
+def test_a_batch_shows_itself_in_a_line(samples):
+    shown = repr(samples.take([1, 2]))
+
+    assert shown.startswith("Batch(image=(2, 8, 6, 3) uint8, label=(2,) ")
+    assert shown.endswith("targets={})")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from daskimg.contract._demand import demand
 from daskimg.contract._geometry import check_picture, check_reduced, check_targets
-from daskimg.contract._nature import check_nature
+from daskimg.contract._nature import check_nature, check_resolve
 from daskimg.contract._trials import make_trials
 from daskimg.contract._truth import check_purity, check_representatives, check_truth
 from daskimg.errors import SampleError
+from daskimg.options import given
+from daskimg.transforms import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +50,7 @@ def check_transform(
     """
     check_nature(transform)
     name = type(transform).__name__
+    check_resolve(transform)
     trials = list(make_trials(transform, picture, cells or {}))
     checked = [trial for trial in trials if _check_trial(name, trial)]
     demand(checked, f"{name} refuses every picture: see what its resolve raises")
@@ -56,9 +60,14 @@ def check_transform(
 def _check_trial(name: str, trial: Trial) -> bool:
     """Tell whether a transform makes anything of a sample, after checking what."""
     try:
-        made = list(trial.step(trial.sample()))
+        made = trial.step(trial.sample())
     except SampleError:  # a row at fault, as a person outside the picture
         return False
+    demand(
+        isinstance(made, Iterable) and not isinstance(made, Sample),
+        f"{name}(sample) must return a list of samples, got {given(made)}; write return [sample]",
+    )
+    made = list(made)
     check_truth(name, trial, made)
     check_purity(name, trial, made)
     for sample in made:

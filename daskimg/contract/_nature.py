@@ -8,8 +8,10 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from daskimg.contract._demand import demand
+from daskimg.errors import DaskimgError
+from daskimg.options import given
 from daskimg.recipe import Recipe
-from daskimg.transforms import Transform
+from daskimg.transforms import Spec, Transform
 
 _PARAMETERS = "__dataclass_params__"  # where dataclasses keeps what a class was declared with
 
@@ -53,3 +55,17 @@ def _check_toml(name: str, transform: Any) -> None:
         f"{name} is another one after TOML: {read.transforms[0]!r}, was {transform!r}; its "
         "__post_init__ must take what it has made, and turn lists into tuples",
     )
+
+
+def check_resolve(transform: Any) -> None:
+    """Demand a list of specs, before what refuses a picture is passed over."""
+    for channels, mode in ((3, "RGB"), (1, "L")):
+        try:
+            made = transform.resolve(Spec(96, 128, channels, "uint8", mode=mode))
+        except DaskimgError:
+            continue
+        demand(
+            isinstance(made, list | tuple) and all(isinstance(each, Spec) for each in made),
+            f"{type(transform).__name__}.resolve(spec) must return a list of Spec, got "
+            f"{given(made)}; write return [replace(spec, ...)]",
+        )

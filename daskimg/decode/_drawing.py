@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, NamedTuple
+from unicodedata import combining, normalize
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
@@ -22,6 +23,13 @@ _ROOMY, _NUMBER = 200, 9  # pixels of a picture from which marks are numbered, a
 _WORD = 32  # letters after which a path may be broken
 _NEAR = 1.5  # pixels from a picture's edge at which a line is drawn along it
 _DIM = 0.3  # of the light that is left of what is dimmed
+_DRAWN = frozenset(map(chr, (*range(32, 127), 0xA9, 0xAB, 0xB0, 0xB1, 0xB4, 0xB7, 0xBB)))
+_WRITTEN = {
+    "ß": "ss", "Æ": "AE", "æ": "ae", "Ø": "O", "ø": "o", "Œ": "OE", "œ": "oe", "Ð": "D",
+    "ð": "d", "Þ": "Th", "þ": "th", "Ł": "L", "ł": "l", "Đ": "D", "đ": "d", "\u0131": "i",
+    "µ": "u", "€": "EUR", "\xd7": "x", "\u2010": "-", "\u2013": "-", "\u2014": "-",
+    "\u2212": "-", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"',
+}  # fmt: skip
 _FINE = 4  # marks are drawn so many times larger: Pillow's circles have no soft edge
 
 
@@ -258,8 +266,19 @@ def _font(size: int) -> Font:
 
 
 def _legible(text: str) -> str:
-    """Return text in letters that Pillow's own font has, the others by their number."""
+    """Return text in letters that Pillow's own font has.
+
+    That font, Aileron cut down, has those of ASCII and a few signs: accents are left out, some
+    letters are written out, and what is left is said by its number.
+    """
     return "".join(
-        letter if letter.isprintable() and letter <= "\xff" else ascii(letter)[1:-1]
-        for letter in text
+        letter if letter in _DRAWN else _plain(letter) for letter in normalize("NFC", text)
     )
+
+
+def _plain(letter: str) -> str:
+    if letter in _WRITTEN:
+        return _WRITTEN[letter]
+    parts = [part for part in normalize("NFKD", letter) if not combining(part)]
+    whole = parts and all(part in _DRAWN for part in parts)
+    return "".join(parts) if whole else ascii(letter)[1:-1]

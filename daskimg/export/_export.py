@@ -7,7 +7,7 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +20,7 @@ from daskimg.errors import OptionError
 from daskimg.export._arrays import Arrays
 from daskimg.export._folders import Folders
 from daskimg.export._items import cast_of, refuse_pixels
-from daskimg.export._options import ExportOptions
+from daskimg.export._options import ExportOptions, chosen_options
 from daskimg.export._tables import Tables
 from daskimg.export._tars import Tars
 from daskimg.export._tfrecord import Examples
@@ -137,7 +137,7 @@ def export_samples(
     --------
     >>> export_samples(open_store("out.zarr"), "tars", format="webdataset")  # doctest: +SKIP
     """
-    chosen = replace(options, **settings) if options else ExportOptions(**settings)
+    chosen = chosen_options(options, settings)
     return _Writing(samples, str(url), chosen, on_samples or _silent).write()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from daskimg.errors import OptionError
-from daskimg.options import one_of, whole
+from daskimg.options import given, one_of, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Format = Literal["png", "jpeg", "tfrecord", "webdataset", "npy", "parquet"]
 Layout = Literal["example", "one-hot", "pose"]
@@ -103,3 +106,16 @@ class ExportOptions:
             return self.shard_samples
         fitting = max(1, _SHARD_BYTES // max(1, sample_bytes))
         return min(_SHARD_SAMPLES, 1 << (fitting.bit_length() - 1))
+
+
+def chosen_options(options: ExportOptions | None, settings: Mapping[str, Any]) -> ExportOptions:
+    """Return options with settings in their place; refuse what is none."""
+    if options is not None and not isinstance(options, ExportOptions):
+        raise OptionError(f"options cannot be {given(options)}; try format='png'")
+    known = [each.name for each in fields(ExportOptions)]
+    for name in settings:
+        if name not in known:
+            raise OptionError(f"there is no option {name!r}; there are {', '.join(known)}")
+    if options is None and "format" not in settings:
+        raise OptionError(f"an export needs a format, one of {', '.join(FORMATS)}")
+    return replace(options, **settings) if options else ExportOptions(**settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from daskimg import markup
 from daskimg.decode import Panel, Strip, draw_outlines, encode_png, scaled_down
 from daskimg.errors import OptionError, SampleError
+from daskimg.options import given
 from daskimg.plan import check_inputs
 from daskimg.preview._found import find_row
 from daskimg.preview._panels import sample_panels
@@ -19,7 +21,7 @@ from daskimg.recipe import Recipe
 from daskimg.sheets import Pictured, Sheet, hues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -283,6 +285,11 @@ def preview_rows(
     TransformError
         If a step raised. What is the fault of a row's own files is kept as its outcome.
     """
+    if not isinstance(recipes, Recipe | Mapping):
+        raise OptionError(
+            f"recipes must be a recipe, or several by name, got {given(recipes)}; "
+            "try {'small': daskimg.recipes.resize(64)}"
+        )
     named = {"recipe": recipes} if isinstance(recipes, Recipe) else dict(recipes)
     for recipe in named.values():
         check_inputs(manifest, recipe)

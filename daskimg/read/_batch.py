@@ -34,3 +34,14 @@ class Batch(NamedTuple):
     sample: NDArray[np.int64]
     valid: NDArray[np.bool_]
     targets: dict[str, NDArray[Any]]
+
+    def __repr__(self) -> str:
+        """Say shapes and dtypes: the arrays themselves would fill pages."""
+        shown = {name: _shown(value) for name, value in zip(self._fields, self, strict=True)}
+        return f"Batch({', '.join(f'{name}={text}' for name, text in shown.items())})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name!r}: {_shown(each)}' for name, each in value.items())}}}"
+    return f"{tuple(value.shape)} {value.dtype}" if hasattr(value, "shape") else repr(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from daskimg import markup, store
 from daskimg.decode import Panel, Strip, encode_jpeg
 from daskimg.errors import OptionError
 from daskimg.fetch import is_url
-from daskimg.options import whole
+from daskimg.options import given, whole
 from daskimg.sheets import Drawing, Sheet, drawn
 
 if TYPE_CHECKING:
@@ -68,11 +69,16 @@ def _nearby(samples: Samples) -> list[int]:
     return [int(slot) for slot in np.flatnonzero(samples.status == store.OK)[:_THUMBNAILS]]
 
 
-def _given(samples: Samples, wanted: Sequence[int]) -> list[int]:
-    for slot in wanted:
+def _given(samples: Samples, wanted: object) -> list[int]:
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        raise OptionError(f"samples must be how many, or which, got {given(wanted)}; try 24")
+    slots = list(wanted)
+    for slot in slots:
+        if isinstance(slot, bool) or not isinstance(slot, int | np.integer):
+            raise OptionError(f"samples must be numbers of them, got {given(slot)}; try [0, 1]")
         if not -len(samples) <= slot < len(samples):
             raise OptionError(f"there are {len(samples):,} samples, and no sample {slot}")
-    return [range(len(samples))[slot] for slot in wanted]
+    return [range(len(samples))[slot] for slot in slots]
 
 
 def _panels(samples: Samples, slot: int, cell: int) -> Iterator[Panel]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from daskimg import store
 from daskimg.errors import OptionError
+from daskimg.options import given
 from daskimg.read._columns import merged_classes
 from daskimg.read._joined import check_alike
 from daskimg.read._samples import Samples
@@ -23,7 +26,7 @@ def splits_of(url: str) -> tuple[str, ...]:
     StoreError
         If there is no finished store.
     """
-    return store.open_committed(str(url)).splits
+    return store.open_committed(_address(url)).splits
 
 
 def open_store(url: str, split: str | None = None) -> Samples:
@@ -43,7 +46,7 @@ def open_store(url: str, split: str | None = None) -> Samples:
     OptionError
         If there is no such split, or the store has splits and none is named.
     """
-    return Samples([Stored(str(url), split)])
+    return Samples([Stored(_address(url), split)])
 
 
 def open_stores(
@@ -68,8 +71,20 @@ def open_stores(
     OptionError
         If their arrays, recipes, columns or classes differ, naming the difference.
     """
-    if isinstance(urls, str) or not urls:
+    several: object = urls
+    places = list(several) if isinstance(several, Iterable) else []
+    if isinstance(several, str) or not places:
         raise OptionError(f"urls is a list of stores, got {urls!r}; try open_store for one")
-    stores = [Stored(str(url), split) for url in urls]
+    stores = [Stored(_address(place), split) for place in places]
     check_alike(stores, classes=not merge_classes)
     return Samples(stores, None, merged_classes(stores) if merge_classes else None)
+
+
+def _address(url: object) -> str:
+    if isinstance(url, str | os.PathLike):
+        return str(os.fspath(url))
+    if isinstance(url, Samples):
+        raise OptionError(
+            f"a store is opened by its path or URL, got samples that are open; try {url.url!r}"
+        )
+    raise OptionError(f"a store is opened by its path or URL, got {given(url)}; try 'out.zarr'")

@@ -102,7 +102,8 @@ class Selection:
         ``drop`` leaves out slots whose picture failed; ``keep`` yields their zeros, not
         ``valid``; ``raise`` refuses to read samples that failed.
     rows
-        Rows of the manifest. Those that have no samples here are passed over.
+        Rows of the manifest. Those that have no samples here are passed over; those that the
+        table has not are refused.
     mask
         (sample,) bool: which slots.
     classes

@@ -10,6 +10,7 @@ import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError
+from daskimg.options import given
 from daskimg.read._joined import JoinedArrays, joined_attributes, joined_table
 from daskimg.read._lazy import Lazy
 from daskimg.read._options import Selection
@@ -105,8 +106,22 @@ class Samples(Outlets):
         """Return a slot's (height, width, channel) image and its label; or those of a slice."""
         if isinstance(index, slice):
             return np.asarray(self.image[index]), self.labels[index]
-        place = range(len(self))[index]  # negative indices, and IndexError behind the end
+        place = self._place(index)
         return np.asarray(self.image[place]), self.labels[place]
+
+    def _place(self, index: int | np.integer[Any]) -> int:
+        """Return where a sample is; negative numbers count from the end."""
+        try:
+            return range(len(self))[index]
+        except IndexError:
+            raise IndexError(
+                f"there are {len(self):,} samples, 0 to {len(self) - 1}, and no sample {index}"
+            ) from None
+        except TypeError:
+            raise OptionError(
+                f"samples[...] takes a whole number or a slice, got {given(index)}; "
+                "try samples.take([1, 2]), or samples.select(mask=...)"
+            ) from None
 
     def __iter__(self) -> Iterator[tuple[NDArray[Any], Any]]:
         for batch in self.batches(_BATCH, failed="keep"):
@@ -212,6 +227,11 @@ class Samples(Outlets):
             return rows
         return rows[rows.index.isin(self.lines)].reset_index(drop=True)
 
+    @property
+    def table_rows(self) -> int:
+        """Rows of the manifest, also those without samples; of several, of the longest."""
+        return max(each.table_rows for each in self._stores)
+
     @cached_property
     def failures(self) -> pd.DataFrame:
         """A line for each failed sample: slot, row, key, path, reason and message."""
@@ -262,7 +282,8 @@ class Samples(Outlets):
         Parameters
         ----------
         rows
-            Rows of the manifest. Those that have no samples here are passed over.
+            Rows of the manifest. Those that have no samples here are passed over; those that
+            the table has not are refused.
         mask
             (sample,) bool.
         keys
@@ -306,12 +327,10 @@ class Samples(Outlets):
         >>> folds = samples.with_columns(pd.read_csv("folds.csv"))          # doctest: +SKIP
         >>> train = folds.select(mask=folds.array("fold") != 3)             # doctest: +SKIP
         """
-        import pandas as pd
-
-        from daskimg.read._tables import column_codes  # only here: pandas takes its time
+        from daskimg.read._tables import column_codes, frame_of  # here: pandas takes its time
 
         taken = {*self._stores[0].names} - {"label", *self.attributes["columns"]}
-        found = column_codes(pd.DataFrame(table), on, self.cells(on), taken)
+        found = column_codes(frame_of(table), on, self.cells(on), taken)
         return Samples(self._stores, self._chosen, self._columns | found)
 
     def join(self, row: int, *, fill: float = 0) -> NDArray[Any]:

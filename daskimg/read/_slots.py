@@ -8,6 +8,7 @@ import numpy as np
 
 from daskimg import store
 from daskimg.errors import OptionError, StoreError
+from daskimg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,14 +33,17 @@ def chosen_slots(samples: Samples, selection: Selection) -> NDArray[np.int64]:
     if selection.mask is not None:
         wanted &= _masked(selection.mask, len(samples))
     if selection.rows is not None:
-        wanted &= np.isin(samples.array("row"), np.asarray(selection.rows))
+        wanted &= _of_rows(samples, selection.rows)
     if selection.keys is not None:
         wanted &= _of_keys(samples, selection.keys)
     if selection.classes is not None:
         wanted &= _of_classes(samples, selection.classes)
     if len(wanted) and not wanted.any():
+        names = ("rows", "mask", "keys", "classes")
+        used = [name for name in names if getattr(selection, name) is not None]
         raise OptionError(
-            "rows, mask, keys and classes leave no sample to read; leave one of them out"
+            f"no sample is left to read by {' and '.join(used)}; choose others, or leave "
+            f"{'one of them' if len(used) > 1 else used[0]} out"
         )
     if selection.failed == "drop":
         wanted &= samples.status == store.OK
@@ -59,13 +63,36 @@ def _masked(mask: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     return mask
 
 
+def _of_rows(
+    samples: Samples, rows: Sequence[int] | NDArray[np.integer[Any]]
+) -> NDArray[np.bool_]:
+    wanted = np.asarray(rows)
+    if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+        raise OptionError(
+            f"rows must be whole numbers, one behind another, got {wanted.ndim} axes of "
+            f"{wanted.dtype}; try rows=[0, 1], or mask= for booleans and keys= for names"
+        )
+    there = samples.array("row")
+    others = wanted[~np.isin(wanted, there)]
+    if len(others):
+        count = samples.table_rows
+        outside = others[(others < 0) | (others >= count)]
+        if len(outside):
+            raise OptionError(
+                f"the table has {counted(count, 'row')}, and no row {outside[0]}; "
+                f"try 0 to {count - 1}"
+            )
+    return np.isin(there, wanted)
+
+
 def _of_keys(samples: Samples, keys: Sequence[str]) -> NDArray[np.bool_]:
     there = samples.cells("key")
     known = set(there)
     missing = [key for key in keys if key not in known]
     if missing:
+        others = f", nor {counted(len(missing) - 1, 'other')} of keys" if missing[1:] else ""
         raise OptionError(
-            f"no sample has the key {missing[0]!r}, nor {len(missing) - 1:,} others of keys; "
+            f"no sample has the key {missing[0]!r}{others}; "
             "samples.rows['key'] has those there are"
         )
     return np.asarray(there.isin(keys))

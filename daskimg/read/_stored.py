@@ -69,6 +69,11 @@ class Stored:
         """Return a whole array."""
         return np.asarray(self.group[name][...])
 
+    @property
+    def table_rows(self) -> int:
+        """Rows of the manifest, of all splits, as the plan has them."""
+        return int(store.read_plan(self.committed.folder).rows)
+
     def rows(self) -> pd.DataFrame:
         """Return the rows table, of this split if there are several."""
         rows: pd.DataFrame = self.committed.rows().to_pandas()
@@ -115,7 +120,7 @@ class Stored:
 
     def _line_of(self, row: int) -> pd.Series[Any]:
         """Return a row's line of the rows table, or refuse one that has no samples here."""
-        rows = store.read_plan(self.committed.folder).rows
+        rows = self.table_rows
         if not 0 <= row < rows:
             raise OptionError(
                 f"the table has {rows:,} rows, and no row {row}; try 0 to {rows - 1}"

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from daskimg.errors import OptionError
+from daskimg.options import given
 from daskimg.read._columns import Column
+from daskimg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 
 _SHORT = range(-(1 << 31), 1 << 31)
 _EXACT = 1 << 53  # whole numbers that a float holds without loss
+
+
+def frame_of(table: Any) -> pd.DataFrame:
+    """Return a dataframe, or what makes one, as a dataframe; refuse a path and the like."""
+    try:
+        return pd.DataFrame(table)
+    except (ValueError, TypeError):
+        raise OptionError(
+            f"table must be a dataframe, got {given(table)}; try pd.read_csv('labels.csv')"
+        ) from None
 
 
 def column_codes(
@@ -52,17 +64,21 @@ def _lines_of(there: pd.Index[Any], on: str, keys: pd.Series[Any]) -> NDArray[np
     twice = there[wanted & there.duplicated()]
     if len(twice):
         raise OptionError(
-            f"the {on} {twice[0]!r} is in the table twice, as are {len(twice) - 1:,} others; "
+            f"the {on} {twice[0]!r} is in the table twice{_others(', as well as ', twice)}; "
             "give each once"
         )
     lines = there[wanted].get_indexer(pd.Index(keys))
     missing = pd.unique(keys[lines < 0])
     if len(missing):
         raise OptionError(
-            f"the table has no line for {on} {missing[0]!r}, nor for {len(missing) - 1:,} "
-            "others; add them, or select the samples it has by select(keys=...)"
+            f"the table has no line for {on} {missing[0]!r}{_others(', nor for ', missing)}; "
+            "add what is missing, or select the samples it has by select(keys=...)"
         )
     return np.flatnonzero(wanted)[lines]
+
+
+def _others(begin: str, found: Any) -> str:
+    return f"{begin}{counted(len(found) - 1, 'other')}" if len(found) > 1 else ""
 
 
 def _encoded(name: str, cells: pd.Series[Any]) -> Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ import tomli_w
 
 from daskimg.decode import Picture, Source, decode, decode_by_windows, decoder_versions
 from daskimg.errors import OptionError, PlanError, SampleError, TransformError
-from daskimg.options import DecodeOptions
+from daskimg.options import DecodeOptions, given
 from daskimg.recipe._plain import made, named, plain, refuse_unknown, steps_from, table
 from daskimg.recipe._steps import (
     NAMED,
@@ -25,7 +26,7 @@ from daskimg.recipe._steps import (
 )
 from daskimg.recipe._told import line, page
 from daskimg.targets import Keypoints, MaskFile
-from daskimg.transforms import Sample, Spec, Transform, resolve_chain
+from daskimg.transforms import Sample, Spec, Transform, resolve_chain, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -94,6 +95,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Freeze lists of transforms, and refuse what is none."""
+        steps: object = self.transforms
+        if not isinstance(steps, Iterable) or isinstance(steps, str):
+            raise OptionError(
+                f"transforms must be a list, got {given(steps)}; try Recipe([Resize(224, 224)])"
+            )
+        if self.decoder is not None and not callable(self.decoder):
+            raise OptionError(
+                f"decoder must be a function of bytes, got {given(self.decoder)}; leave it out "
+                "for Pillow's"
+            )
         object.__setattr__(self, "transforms", tuple(self.transforms))
         object.__setattr__(self, "targets", tuple(self.targets))
         splits = tuple((name, tuple(steps)) for name, steps in dict(self.splits).items())
@@ -174,7 +185,7 @@ class Recipe:
         specs = [self.start()]
         settled = 0
         for number, step in enumerate(self.transforms, 1):
-            made = [step.resolve(spec) for spec in specs]
+            made = [resolved(step, spec) for spec in specs]
             if getattr(step, "by_size", False) or any(len(each) != 1 for each in made):
                 settled = number
             specs = [spec for each in made for spec in each]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from daskimg import markup
 from daskimg.errors import DaskimgError
 from daskimg.recipe._steps import short_name
+from daskimg.transforms import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +79,7 @@ def _made(recipe: Recipe, steps: Sequence[Transform]) -> Iterator[str]:
     yield _spec_words(specs)
     try:
         for step in steps:
-            specs = [made for spec in specs for made in step.resolve(spec)]
+            specs = [made for spec in specs for made in resolved(step, spec)]
             several = getattr(step, "by_size", False)
             yield _spec_words(specs) + (", as many as fit or pass" if several else "")
     except DaskimgError as error:

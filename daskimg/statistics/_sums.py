@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskimg.errors import OptionError
+from daskimg.options import given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,6 +165,10 @@ def channel_sums(images: NDArray[Any], *, compiled: bool) -> ChannelSums:
 
 def check_images(images: NDArray[Any]) -> None:
     """Refuse what is no (sample, height, width, channel) array of a dtype that is stored."""
+    if not isinstance(images, np.ndarray):
+        raise OptionError(
+            f"images must be a NumPy array, got {given(images)}; try np.asarray(images)"
+        )
     if images.ndim != 4 or 0 in images.shape[1:]:
         advice = "; try images[None]" if images.ndim == 3 else ""
         raise OptionError(

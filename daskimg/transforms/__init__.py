@@ -46,6 +46,7 @@ from daskimg.transforms._protocol import (
     TargetSpec,
     Transform,
     resolve_chain,
+    resolved,
 )
 from daskimg.transforms._streams import STREAMS
 from daskimg.transforms._tiles import Tiles
@@ -90,4 +91,5 @@ __all__ = [
     "compose",
     "nested_steps",
     "resolve_chain",
+    "resolved",
 ]

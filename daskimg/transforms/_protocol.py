@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_ch
 
 import numpy as np
 
-from daskimg.errors import PlanError
+from daskimg.errors import OptionError, PlanError
+from daskimg.options import given
 from daskimg.transforms._affine import IDENTITY
 
 if TYPE_CHECKING:
@@ -150,8 +151,25 @@ def resolve_chain(transforms: tuple[Transform, ...], start: Spec) -> list[Spec]:
     for step in transforms:
         for spec in specs:
             _check_carried(step, spec)
-        specs = [made for spec in specs for made in step.resolve(spec)]
+        specs = [made for spec in specs for made in resolved(step, spec)]
     return specs
+
+
+def resolved(step: Transform, spec: Spec) -> list[Spec]:
+    """Return what one step makes of a spec, or refuse what is no list of specs.
+
+    Raises
+    ------
+    OptionError
+        Naming the transform: most often it returns the one spec itself.
+    """
+    made: object = step.resolve(spec)
+    if isinstance(made, list | tuple) and all(isinstance(each, Spec) for each in made):
+        return list(made)
+    raise OptionError(
+        f"{type(step).__name__}.resolve(spec) must return a list of Spec, got {given(made)}; "
+        "write return [replace(spec, ...)], or [spec] where nothing changes"
+    )
 
 
 def _check_carried(step: Transform, spec: Spec) -> None:

@@ -100,6 +100,11 @@ def copy_store(
     places = [str(fetch.open_folder(str(place)).url) for place in (source, target)]
     if places[0] == places[1]:
         raise OptionError(f"source and target are the same store, {fetch.shown(places[0])}")
+    if any(f"{one}/".startswith(f"{other}/") for one, other in (places, places[::-1])):
+        raise OptionError(
+            f"{fetch.shown(places[1])} and {fetch.shown(places[0])} lie one in the other; name a "
+            f"folder beside the store"
+        )
     folder, commit = store.find_commit(places[0])
     fetch.check_access(places[1], fetch.STORE)
     copying = _Copying(folder, fetch.open_folder(places[1]), commit, on_objects or _silent)

@@ -226,6 +226,8 @@ def test_what_is_in_the_way_is_left_alone(built, pictures, tmp_path, threads):
         daskimg.copy_store(built, tmp_path / "files")
     with pytest.raises(StoreError, match="holds another store"):
         daskimg.copy_store(built, tmp_path / "c.zarr")
+    with pytest.raises(OptionError, match="beside the store"):
+        daskimg.copy_store(tmp_path / "c.zarr", tmp_path / "c.zarr" / "copy")
     with pytest.raises(OptionError, match="the same store"):
         daskimg.copy_store(built, built)
 

@@ -98,3 +98,15 @@ def wait_until(true, said=lambda: "", patience=PATIENCE):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience} s:\n{said()}")
         time.sleep(0.05)
+
+
+def pods_of(given):
+    """Yield every pod spec in a Kubernetes object, wherever it is."""
+    if isinstance(given, dict):
+        if "containers" in given:
+            yield given
+        for value in given.values():
+            yield from pods_of(value)
+    elif isinstance(given, list):
+        for value in given:
+            yield from pods_of(value)

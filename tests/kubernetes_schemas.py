@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from clusters import pods_of
 
 _REASON = "needs pip install -e '.[deploy]'"
 jsonschema = pytest.importorskip("jsonschema", reason=_REASON)
@@ -25,18 +26,6 @@ def problems(content):
     return [line for given in yaml.safe_load_all(content) if given for line in _problems(given)]
 
 
-def pods(given):
-    """Yield every pod spec in an object, wherever it is."""
-    if isinstance(given, dict):
-        if "containers" in given:
-            yield given
-        for value in given.values():
-            yield from pods(value)
-    elif isinstance(given, list):
-        for value in given:
-            yield from pods(value)
-
-
 def _problems(given):
     named = f"{given.get('kind')}/{given.get('metadata', {}).get('name')}"
     schema = _dask_schemas().get((given.get("apiVersion"), given.get("kind")))
@@ -46,7 +35,7 @@ def _problems(given):
     for error in jsonschema.Draft7Validator(schema).iter_errors(given):
         yield f"{named}: {'.'.join(map(str, error.absolute_path))}: {error.message[:160]}"
     # The CRD has the pods of Kubernetes 1.21.
-    for pod in pods(given["spec"]):
+    for pod in pods_of(given["spec"]):
         whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod}
         yield from (f"{named}: a pod: {line}" for line in _refused(whole))
     yield from (f"{named}: {line}" for line in _unreachable(given))

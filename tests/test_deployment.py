@@ -77,7 +77,9 @@ def test_a_mistake_in_a_file_would_be_seen(schemas, right, wrong, found):
 @pytest.mark.parametrize("path", named(KUBERNETES))
 def test_no_container_is_root_or_may_become_it(path):
     yaml = pytest.importorskip("yaml")
-    held = [pod for given in yaml.safe_load_all(path.read_text()) for pod in pods_of(given)]
+    held = [
+        pod for given in yaml.safe_load_all(path.read_text()) for pod in clusters.pods_of(given)
+    ]
 
     for pod in held:
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -86,18 +88,6 @@ def test_no_container_is_root_or_may_become_it(path):
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert held or path.name == "namespace.yaml"
-
-
-def pods_of(given):
-    """Yield every pod spec in an object, wherever it is."""
-    if isinstance(given, dict):
-        if "containers" in given:
-            yield given
-        for value in given.values():
-            yield from pods_of(value)
-    elif isinstance(given, list):
-        for value in given:
-            yield from pods_of(value)
 
 
 def test_kubernetes_starts_a_run_again_for_exit_status_3_alone():

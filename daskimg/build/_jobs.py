@@ -52,7 +52,7 @@ class Jobs(Generic[Item]):
         The cluster.
     submit
         Hands some items out, to these workers rather than others where there are any given,
-        and returns a future for each.
+        and returns a future for each. Last it is told whether they were handed out before.
     on_killed
         Takes an item that has killed as many workers as the scheduler allows; by default that
         ends the run.
@@ -61,7 +61,7 @@ class Jobs(Generic[Item]):
     def __init__(
         self,
         crew: Crew,
-        submit: Callable[[Sequence[Item], list[str]], list[Future[Any]]],
+        submit: Callable[[Sequence[Item], list[str], bool], list[Future[Any]]],
         on_killed: Callable[[Item], object] | None = None,
     ) -> None:
         self._crew = crew
@@ -103,7 +103,7 @@ class Jobs(Generic[Item]):
         if not self._waiting or len(self._jobs) > _WAVE // 2:
             return
         items = [self._waiting.popleft() for _ in range(min(_WAVE, len(self._waiting)))]
-        for item, future in zip(items, self._submit(items, []), strict=True):
+        for item, future in zip(items, self._submit(items, [], False), strict=True):
             self._follow(_Job(item), future)
 
     def _follow(self, job: _Job[Item], future: Future[Any]) -> None:
@@ -184,7 +184,7 @@ class Jobs(Generic[Item]):
             raise StoppedError(
                 f"{_last_line(error)}; run the same command again to go on"
             ) from error
-        (again,) = self._submit([job.item], self._crew.others([failed]))
+        (again,) = self._submit([job.item], self._crew.others([failed]), True)
         self._follow(job, again)
 
     def _double(self) -> None:
@@ -205,7 +205,7 @@ class Jobs(Generic[Item]):
             if own is not None and idle:
                 free[idle[0]] -= 1
                 self._crew.doubled += 1
-                self._follow(job, self._submit([job.item], idle)[0])
+                self._follow(job, self._submit([job.item], idle, True)[0])
 
     def _is_late(self) -> bool:
         """Tell whether nothing has come back for much longer than a job takes."""

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 _MANY = 256  # entries that a task reads
 
 
-def finished(crew: Crew, folder: Folder, run: str) -> Iterator[tuple[list[store.Entry], Traffic]]:
+def finished(
+    crew: Crew, folder: Folder, run: str
+) -> Iterator[tuple[list[store.Entry], Traffic, str]]:
     """Yield entries of shards that need no task: read whole, and their objects are there.
+
+    With them come the traffic that it took, and the worker that has kept them.
 
     Parameters
     ----------
@@ -34,8 +38,8 @@ def finished(crew: Crew, folder: Folder, run: str) -> Iterator[tuple[list[store.
     batches = [shards[first : first + _MANY] for first in range(0, len(shards), _MANY)]
     jobs = Jobs(crew, partial(mapped, crew.client, recall, run))
     with closing(jobs.results(batches)) as results:
-        for _, (found, traffic) in results:
-            yield [entry for entry in found if _is_there(entry, sizes)], traffic
+        for _, (found, traffic, worker) in results:
+            yield [entry for entry in found if _is_there(entry, sizes)], traffic, worker
 
 
 def _is_there(entry: store.Entry, sizes: dict[str, int]) -> bool:

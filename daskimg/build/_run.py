@@ -105,8 +105,7 @@ def build_store(
         if foreign:
             check_versions(crew)
         with set_up(client), fit(crew, plan) if foreign else nullcontext():
-            if step == "begin" or damaged:
-                try_on(crew, plan)
+            tried = try_on(crew, plan) if step == "begin" or damaged else None
             stored = _begin(plan, standing)
             repaired, expected = _damaged_shards(plan, standing, damaged)
             channel = begin_watch(client, plan)
@@ -127,7 +126,7 @@ def build_store(
             )
             course = Course(
                 plan, brief, standing.folder, crew, on_tally or _silent, channel,
-                resuming=step != "begin",
+                resuming=step != "begin", tried=tried,
             )  # fmt: skip
             with (
                 logged(standing.folder, stored.run, crew) as log,

@@ -6,6 +6,7 @@ and a few numbers.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,11 +74,15 @@ class _Told(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS[self.name] = self._brief
+        if self._brief.run:
+            store.note_claim(self._brief.url, self._brief.run)  # the client made sure
         if self._channel is not None:
             _CHANNELS[self.name] = self._channel
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS.pop(self.name, None)
+        store.forget_claim(self._brief.url, self._brief.run)
+        store.SHELF.clear(self.name)
         _CHANNELS.pop(self.name, None)
 
 
@@ -97,32 +102,49 @@ def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
         return read_shard_rows(span, brief)
 
 
-def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFrame:
-    """Build a shard without what kills its worker; return its report, with the worker's name."""
+def build_shard(
+    rows: pd.DataFrame, run: str, convicted: Killers, *, again: bool = False
+) -> pd.DataFrame:
+    """Build a shard without what kills its worker; return its report, with the worker's name.
+
+    ``again`` says that somebody else may have built it by now.
+    """
     with _part(run) as told_brief, resting(told_brief) as rest:
         brief, channel = replace(told_brief, convicted=convicted), _CHANNELS.get(run)
         worker = get_worker()
         hands = _HANDS.setdefault(worker.address, Hands(worker.state.nthreads))
         if channel:
-            report = show_task(rows, brief, channel, rest, hands)
+            report = show_task(rows, brief, channel, rest, hands, again=again)
         else:
-            report = run_task(rows, brief, rest=rest, hands=hands)
-        return report.assign(worker=str(worker.name))
+            report = run_task(rows, brief, rest=rest, hands=hands, again=again)
+        return report.assign(worker=str(worker.name), address=worker.address)
 
 
-def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffic]:
-    """Return the entries of shards that are finished and stay so, without their sums."""
+def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffic, str]:
+    """Return the entries of shards that are finished and stay so, without their sums.
+
+    Also the traffic since, and the address of this worker: it keeps them for the commit.
+    """
     with _part(run) as brief, ThreadPoolExecutor(_AT_ONCE) as pool:
-        read = partial(store.whole_entry, fetch.open_folder(brief.url))
-        found = [entry for entry in pool.map(read, shards) if entry]
-        kept = [replace(entry, sums={}) for entry in found if not must_retry(entry, brief)]
-        return kept, fetch.traffic(reset=True)
+        read = partial(store.read_content, fetch.open_folder(brief.url))
+        kept = []
+        for shard, content in zip(shards, pool.map(read, shards), strict=True):
+            entry = store.parsed_entry(content, shard)
+            if entry and content and not must_retry(entry, brief):
+                kept.append(replace(entry, sums={}))
+                store.SHELF.keep(run, shard, content)
+        return kept, fetch.traffic(reset=True), get_worker().address
 
 
-def try_given(rows: pd.DataFrame, run: str) -> Trial:
-    """Decode some rows until one works, as this worker sees them."""
+def hand_over(shards: list[int], run: str) -> dict[int, bytes]:
+    """Return the entries of some shards that this worker has kept: to other workers, not here."""
+    return store.SHELF.of(run, shards)
+
+
+def try_given(rows: pd.DataFrame, run: str) -> tuple[Trial, str]:
+    """Decode some rows until one works, as this worker sees them; return its address, too."""
     with _part(run) as brief:
-        return try_some(rows, brief, thorough=False)
+        return try_some(rows, brief, thorough=False), get_worker().address
 
 
 def try_alone(span: ShardRows, run: str, known: Killers) -> list[Verdict]:
@@ -135,18 +157,22 @@ def try_alone(span: ShardRows, run: str, known: Killers) -> list[Verdict]:
 
 
 def assemble_samples(
-    span: tuple[int, int, int], run: str
+    span: tuple[int, int, int], run: str, held: Sequence[dict[int, bytes]]
 ) -> tuple[store.Assembled, fetch.Traffic]:
     """Write a chunk of each small array; return what was written, and the traffic since."""
     with _part(run) as brief:
-        found = store.assemble_samples(fetch.open_folder(brief.url), brief, span)
+        folder, entries = fetch.open_folder(brief.url), dict(ChainMap(*held))
+        found = store.assemble_samples(folder, brief, span, entries)
         return found, fetch.traffic(reset=True)
 
 
-def assemble_rows(number: int, run: str) -> tuple[store.Assembled, fetch.Traffic]:
+def assemble_rows(
+    number: int, run: str, held: Sequence[dict[int, bytes]]
+) -> tuple[store.Assembled, fetch.Traffic]:
     """Write a file of the rows table; return what was written, and the traffic since."""
     with _part(run) as brief:
-        found = store.assemble_rows(fetch.open_folder(brief.url), brief, number)
+        folder, entries = fetch.open_folder(brief.url), dict(ChainMap(*held))
+        found = store.assemble_rows(folder, brief, number, entries)
         return found, fetch.traffic(reset=True)
 
 
@@ -156,10 +182,15 @@ def mapped(
     run: str,
     items: Sequence[Any],
     workers: list[str],
+    again: bool = False,  # noqa: ARG001  such work does the same each time
 ) -> list[Future[Any]]:
     """Hand out work on some items, a task each, to these workers if any are named."""
-    placed: Any = {"workers": workers, "allow_other_workers": True} if workers else {}
-    return list(client.map(work, items, run=run, pure=False, **placed))
+    return list(client.map(work, items, run=run, pure=False, **placed(workers)))
+
+
+def placed(workers: Sequence[str]) -> dict[str, Any]:
+    """Return what has Dask place a task on some workers rather than others, if any are named."""
+    return {"workers": list(workers), "allow_other_workers": True} if workers else {}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import threading
 from contextlib import closing
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from daskimg import fetch
 from daskimg.build._jobs import Jobs
@@ -47,10 +47,18 @@ def check_sources(plan: Plan) -> None:
         fetch.check_access(place, fetch.READING)
 
 
-def try_on(crew: Crew, plan: Plan) -> None:
+class Tried(NamedTuple):
+    """Rows that were read for a trial, and the worker that has kept what it read."""
+
+    rows: frozenset[int]
+    worker: str
+
+
+def try_on(crew: Crew, plan: Plan) -> Tried | None:
     """Decode rows on a worker until one works, before anything is written.
 
-    Not in this process: a row may kill the one that tries it. Which one did is found out later.
+    Not in this process: a row may kill the one that tries it. Which one did is found out later:
+    then ``None`` is returned.
 
     Raises
     ------
@@ -63,8 +71,10 @@ def try_on(crew: Crew, plan: Plan) -> None:
         submit = partial(mapped, crew.client, try_given, run)
         jobs = Jobs(crew, submit, on_killed=lambda _: None)
         with closing(jobs.results([rows_to_try(plan)])) as results:
-            for _, trial in results:
+            for rows, (trial, worker) in results:
                 _refuse(plan, trial)
+                return Tried(frozenset(rows["row"].tolist()[: trial.tried]), worker)
+    return None
 
 
 def _refuse(plan: Plan, trial: Trial) -> None:

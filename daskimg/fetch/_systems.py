@@ -53,11 +53,14 @@ class Listed(NamedTuple):
         Its bytes; ``None`` where that is not said.
     generation
         Which writing of this name it is, in the words of the storage; ``None`` where it has none.
+    crc32c
+        In base64, where the storage tells it.
     """
 
     location: str
     size: int | None
     generation: str | None
+    crc32c: str | None = None
 
 
 class Page(NamedTuple):
@@ -69,10 +72,13 @@ class Page(NamedTuple):
         By rising name; their locations are names below the folder that was asked for.
     token
         Where the next part begins; ``None`` if there is none.
+    folders
+        The names of folders, without what is in them, where that was left out.
     """
 
     objects: list[Listed]
     token: str | None
+    folders: Sequence[str] = ()
 
 
 class System(Protocol):
@@ -96,6 +102,15 @@ class System(Protocol):
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object whole; ``FileExistsError`` if it is there and was to be created."""
+
+    async def find(self, path: str) -> Listed:
+        """Return what a listing would tell of an object."""
+
+    async def replace(self, path: str, content: Content, generation: str | None) -> None:
+        """Write an object whole in the place of one writing of it, where that can be asked for.
+
+        ``FileExistsError`` if another is there, or none.
+        """
 
     async def copy(self, path: str, other: str, content: Content) -> None:
         """Write the object at ``path``, which holds ``content``, to another path, too."""
@@ -176,6 +191,14 @@ class Plain:
             if await self.read(path, None, None, None) != content:
                 raise
 
+    async def find(self, path: str) -> Listed:
+        """Return an object's size."""
+        return Listed(path, await self.size(path), None)
+
+    async def replace(self, path: str, content: Content, generation: str | None) -> None:  # noqa: ARG002  fsspec has no such condition
+        """Write an object whole."""
+        await self.write(path, content, create=False)
+
     async def copy(self, path: str, other: str, content: Content) -> None:  # noqa: ARG002  a system may have no copy that can be checked
         """Write an object's content once more."""
         await self.write(other, content, create=False)
@@ -191,13 +214,18 @@ class Plain:
 
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:  # noqa: ARG002  fsspec's listings come whole
         """Return the whole listing."""
-        depth = {"maxdepth": 1} if flat else {}
+        depth = {"maxdepth": 1, "withdirs": True} if flat else {}
         found = await self.ask("find", folder, detail=True, **depth)
         skip = len(folder.rstrip("/")) + 1
-        objects = (
-            Listed(path[skip:], facts.get("size"), None) for path, facts in sorted(found.items())
-        )
-        return Page([each for each in objects if each.location.startswith(beginning)], None)
+        named = {path.rstrip("/")[skip:]: facts for path, facts in sorted(found.items())}
+        fit = {name: facts for name, facts in named.items() if name and name.startswith(beginning)}
+        folders = [name for name, facts in fit.items() if facts["type"] == "directory"]
+        objects = [
+            Listed(name, facts.get("size"), None)
+            for name, facts in fit.items()
+            if facts["type"] != "directory"
+        ]
+        return Page(objects, None, folders)
 
     async def facts(self, bucket: str) -> dict[str, Any]:  # noqa: ARG002  not to be known
         """Return nothing: such systems have no buckets, or say nothing of them."""

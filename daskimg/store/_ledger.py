@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from daskimg.fetch import Folder
     from daskimg.plan import ArraySpec
+    from daskimg.store._claim import Claim
 
 _KEY = b"daskimg"
 _ENTRY = re.compile(rf"{LEDGER}/(\d+)\.parquet")
@@ -50,6 +51,11 @@ class Entry:
         Exact channel sums of the ``ok`` samples: ``ChannelSums.to_json()``.
     source_bytes
         Bytes of the sources whose first sample is in this shard.
+    crc32c
+        Of each object, in base64, by name: what storage itself may tell of it.
+    pixels
+        The fingerprint of what the run's pixels depend on: an entry of another run's plan is
+        none.
     """
 
     shard: int
@@ -61,6 +67,12 @@ class Entry:
     reasons: dict[str, int] = field(default_factory=dict)
     objects: dict[str, tuple[int, str]] = field(default_factory=dict)
     sums: dict[str, Any] = field(default_factory=dict)
+    crc32c: dict[str, str] = field(default_factory=dict)
+    pixels: str = ""
+
+    def is_of(self, pixels: str) -> bool:
+        """Tell whether the entry belongs to a plan; those of before did not say."""
+        return self.pixels in ("", pixels)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry as plain data."""
@@ -110,12 +122,14 @@ def _flat_type(spec: ArraySpec) -> pa.DataType:
     return pa.list_(pa.from_numpy_dtype(spec.dtype), math.prod(spec.shape))
 
 
-def write_entry(folder: Folder, entry: Entry, lines: pa.Table) -> None:
-    """Put a shard's entry: the last thing a task does."""
+def write_entry(claim: Claim, entry: Entry, lines: pa.Table) -> bytes:
+    """Put a shard's entry, the last thing a task does; return the object's bytes."""
     kept = lines.replace_schema_metadata({_KEY: json.dumps(entry.to_json()).encode()})
     sink = io.BytesIO()
     pq.write_table(kept, sink, compression="zstd", write_page_checksum=True)
-    folder.put(ledger_name(entry.shard), sink.getvalue())
+    content = sink.getvalue()
+    claim.put(ledger_name(entry.shard), content)
+    return content
 
 
 def read_entry(content: bytes) -> tuple[Entry, pa.Table]:
@@ -145,9 +159,20 @@ def listed_shards(names: Iterable[str]) -> list[int]:
 
 def whole_entry(folder: Folder, shard: int) -> Entry | None:
     """Return a shard's entry, or ``None`` if there is none that can be read and counted."""
+    return parsed_entry(read_content(folder, shard), shard)
+
+
+def read_content(folder: Folder, shard: int) -> bytes | None:
+    """Return the object that is a shard's entry, or ``None`` if there is none."""
     try:
-        content = folder.read(ledger_name(shard))
+        return folder.read(ledger_name(shard))
     except FileNotFoundError:
+        return None
+
+
+def parsed_entry(content: bytes | None, shard: int) -> Entry | None:
+    """Return the entry of a shard in an object, or ``None`` if it is damaged, or another's."""
+    if content is None:
         return None
     try:
         entry, lines = read_entry(content)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskimg.build._crew import Crew
-    from daskimg.fetch import Folder, Traffic
+    from daskimg.fetch import Folder, Listed, Traffic
 
 _MANY = 256  # entries that a task reads
 
@@ -33,14 +33,17 @@ def finished(
     run
         The part of the run that has told workers what it does.
     """
-    sizes = folder.sizes()
-    shards = store.listed_shards(sizes)
+    listed = folder.listed()
+    shards = store.listed_shards(listed)
     batches = [shards[first : first + _MANY] for first in range(0, len(shards), _MANY)]
     jobs = Jobs(crew, partial(mapped, crew.client, recall, run))
     with closing(jobs.results(batches)) as results:
         for _, (found, traffic, worker) in results:
-            yield [entry for entry in found if _is_there(entry, sizes)], traffic, worker
+            yield [entry for entry in found if _is_there(entry, listed)], traffic, worker
 
 
-def _is_there(entry: store.Entry, sizes: dict[str, int]) -> bool:
-    return all(sizes.get(name) == size for name, (size, _) in entry.objects.items())
+def _is_there(entry: store.Entry, listed: dict[str, Listed]) -> bool:
+    return all(
+        name in listed and store.is_as_written(listed[name], size, entry.crc32c.get(name))
+        for name, (size, _) in entry.objects.items()
+    )

@@ -162,7 +162,8 @@ class Cloud(Plain):
     async def find(self, path: str) -> Listed:
         """Return what a listing would tell of an object."""
         facts = await self.ask("get_object", path)
-        return Listed(path, int(facts["size"]), str(facts["generation"]), facts.get("crc32c"))
+        sums = facts.get("crc32c"), facts.get("md5Hash")
+        return Listed(path, int(facts["size"]), str(facts["generation"]), *sums)
 
     async def replace(self, path: str, content: Content, generation: str | None) -> None:
         """Write an object whole in the place of one writing of it, and no other."""

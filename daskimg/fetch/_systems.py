@@ -53,14 +53,15 @@ class Listed(NamedTuple):
         Its bytes; ``None`` where that is not said.
     generation
         Which writing of this name it is, in the words of the storage; ``None`` where it has none.
-    crc32c
-        In base64, where the storage tells it.
+    crc32c, md5
+        In base64, where the storage tells them.
     """
 
     location: str
     size: int | None
     generation: str | None
     crc32c: str | None = None
+    md5: str | None = None
 
 
 class Page(NamedTuple):

@@ -24,6 +24,7 @@ from daskimg.store._layout import (
 from daskimg.store._ledger import (
     Entry,
     find_entry,
+    is_as_written,
     ledger_name,
     ledger_schema,
     listed_shards,
@@ -91,6 +92,7 @@ __all__ = [
     "findings",
     "first_failures",
     "forget_claim",
+    "is_as_written",
     "last_commit",
     "ledger_name",
     "ledger_schema",

@@ -14,7 +14,7 @@ from daskimg.errors import StoreError
 from daskimg.plan import SCHEMA, fingerprint
 from daskimg.store._claim import Claim
 from daskimg.store._layout import COMMITS, FAILURES, PLAN, refuse_newer
-from daskimg.store._ledger import no_failures
+from daskimg.store._ledger import is_as_written, no_failures
 from daskimg.store._records import plan_content, table_content
 from daskimg.store._shard import content_hash, stamp
 
@@ -162,15 +162,14 @@ def _check_objects(folder: Folder, assembled: Assembled) -> None:
         If one differs.
     """
     listed = folder.listed()
-    advice = f"something else writes to {folder.url}; run the same command again"
+    advice = f"something else writes to {folder.url}"
     for name, (size, _) in assembled.objects.items():
-        found = listed.get(name)
+        found, crc32c = listed.get(name), assembled.crc32c.get(name)
         if found is None or found.size != size:
             there = "no" if found is None else found.size
             raise StoreError(f"{name} has {there} bytes and not {size}: {advice}")
-        told, own = found.crc32c, assembled.crc32c.get(name)
-        if told and own and told != own:
-            raise StoreError(f"{name} has the crc32c {told} and not {own}: {advice}")
+        if not is_as_written(found, size, crc32c):
+            raise StoreError(f"{name} has the crc32c {found.crc32c} and not {crc32c}: {advice}")
 
 
 def _attributes(

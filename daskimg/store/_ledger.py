@@ -21,7 +21,7 @@ from daskimg.store._layout import LEDGER
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from daskimg.fetch import Folder
+    from daskimg.fetch import Folder, Listed
     from daskimg.plan import ArraySpec
     from daskimg.store._claim import Claim
 
@@ -145,6 +145,16 @@ def find_entry(folder: Folder, shard: int) -> Entry | None:
         return None
     there = all(folder.size(name) == size for name, (size, _) in entry.objects.items())
     return entry if there else None
+
+
+def is_as_written(found: Listed, size: int, crc32c: str | None) -> bool:
+    """Tell whether a listing tells of an object what is known of it, as far as it tells.
+
+    A crc32c tells of damage. Two whole shards without compression have the same, whatever
+    their pixels, since each chunk ends in its own: create-only puts keep them apart.
+    """
+    alike = found.crc32c is None or crc32c is None or found.crc32c == crc32c
+    return found.size == size and alike
 
 
 def listed_shards(names: Iterable[str]) -> list[int]:

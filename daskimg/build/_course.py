@@ -15,7 +15,7 @@ from daskimg import fetch, store
 from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
 from daskimg.build._resume import finished
-from daskimg.build._shards import build_shard, placed, read_rows, told
+from daskimg.build._shards import build_shard, build_tried, placed, read_rows, told
 from daskimg.build._shelves import Shelves
 from daskimg.build._suspects import convict, described
 from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
@@ -169,13 +169,22 @@ class Course:
         again: bool,
     ) -> list[Future[Any]]:
         """Hand out one partition a shard; those whose rows were tried to whom has them still."""
-        submit = partial(self._persist, run, convicted, again)
         at_home = [span for span in spans if not again and self._was_tried(span)]
         others = [span for span in spans if span not in at_home]
-        own = [self._tried.worker] if self._tried else []
-        futures = dict(zip(at_home, submit(at_home, own), strict=True))
-        futures |= dict(zip(others, submit(others, workers), strict=True))
+        futures = {span: self._at_home(run, convicted, span) for span in at_home}
+        found = self._persist(run, convicted, again, others, workers)
+        futures |= dict(zip(others, found, strict=True))
         return [futures[span] for span in spans]
+
+    def _at_home(self, run: str, convicted: Killers, span: ShardRows) -> Future[Any]:
+        """Hand out a shard whose rows were tried to where they are kept.
+
+        No restriction to that worker: with one, nobody else may have it when that is lost.
+        """
+        assert self._tried is not None
+        key = f"daskimg-shard-{uuid.uuid4().hex}"
+        trial = self._tried.future
+        return self._crew.client.submit(build_tried, span, run, convicted, trial, key=key)
 
     def _was_tried(self, span: ShardRows) -> bool:
         rows = self._tried.rows if self._tried else ()

@@ -184,6 +184,7 @@ class Jobs(Generic[Item]):
             raise StoppedError(
                 f"{_last_line(error)}; run the same command again to go on"
             ) from error
+        self._crew.look(at_once=True)  # placed on one that is lost, it would wait for it for ever
         (again,) = self._submit([job.item], self._crew.others([failed]), True)
         self._follow(job, again)
 
@@ -202,7 +203,8 @@ class Jobs(Generic[Item]):
             (future,) = job.futures
             own = places.get(future.key)
             idle = [address for address, room in free.items() if room > 0 and address != own]
-            if own is not None and idle:
+            # One that nobody has, though there is room, waits for a worker that is lost.
+            if idle:
                 free[idle[0]] -= 1
                 self._crew.doubled += 1
                 self._follow(job, self._submit([job.item], idle, True)[0])

@@ -141,10 +141,15 @@ def hand_over(shards: list[int], run: str) -> dict[int, bytes]:
     return store.SHELF.of(run, shards)
 
 
-def try_given(rows: pd.DataFrame, run: str) -> tuple[Trial, str]:
-    """Decode some rows until one works, as this worker sees them; return its address, too."""
+def try_given(rows: pd.DataFrame, run: str) -> Trial:
+    """Decode some rows until one works, as this worker sees them."""
     with _part(run) as brief:
-        return try_some(rows, brief, thorough=False), get_worker().address
+        return try_some(rows, brief, thorough=False)
+
+
+def build_tried(span: ShardRows, run: str, convicted: Killers, trial: Trial) -> pd.DataFrame:  # noqa: ARG001  Dask places it where that is
+    """Build a shard whose rows were tried, where what was read for that is kept."""
+    return build_shard(read_rows(span, run), run, convicted)
 
 
 def try_alone(span: ShardRows, run: str, known: Killers) -> list[Verdict]:

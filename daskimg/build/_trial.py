@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
-from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distributed import Future
 
 from daskimg import fetch
 from daskimg.build._jobs import Jobs
@@ -48,10 +49,10 @@ def check_sources(plan: Plan) -> None:
 
 
 class Tried(NamedTuple):
-    """Rows that were read for a trial, and the worker that has kept what it read."""
+    """Rows that were read for a trial, and its future, which lies where what was read is kept."""
 
     rows: frozenset[int]
-    worker: str
+    future: Future[Any]
 
 
 def try_on(crew: Crew, plan: Plan) -> Tried | None:
@@ -68,12 +69,19 @@ def try_on(crew: Crew, plan: Plan) -> Tried | None:
     # The first tasks need it: it is imported while the worker is busy.
     threading.Thread(target=import_module, args=("dask.dataframe",)).start()
     with told(crew, plan.brief(run="", call=crew.fresh())) as run:
-        submit = partial(mapped, crew.client, try_given, run)
+        handed_out: list[Future[Any]] = []
+
+        def submit(*job: Any) -> list[Future[Any]]:
+            futures = mapped(crew.client, try_given, run, *job)
+            handed_out.extend(Future(each.key, crew.client) for each in futures)
+            return futures
+
         jobs = Jobs(crew, submit, on_killed=lambda _: None)
         with closing(jobs.results([rows_to_try(plan)])) as results:
-            for rows, (trial, worker) in results:
+            for rows, trial in results:
                 _refuse(plan, trial)
-                return Tried(frozenset(rows["row"].tolist()[: trial.tried]), worker)
+                done = next(each for each in handed_out if each.status == "finished")
+                return Tried(frozenset(rows["row"].tolist()[: trial.tried]), done)
     return None
 
 

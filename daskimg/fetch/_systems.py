@@ -19,7 +19,7 @@ from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._traffic import METER
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from concurrent.futures import Future
 
     from daskimg.fetch._permissions import RefusedError
@@ -36,6 +36,8 @@ _KINDS: dict[str, Kind] = {
 }  # fmt: skip
 _WEB = ("http", "https")
 _CLOUD = ("gs", "gcs")
+_OTHERS = dict.fromkeys(("s3", "s3a"), ("daskimg.fetch._s3", "S3"))
+_OTHERS |= dict.fromkeys(("az", "abfs", "abfss"), ("daskimg.fetch._azure", "Azure"))
 
 
 class BeyondError(FileNotFoundError):
@@ -165,7 +167,7 @@ class Plain:
         start: int | None,
         stop: int | None,
         limit: int | None,
-        generation: str | None = None,  # noqa: ARG002  only Google's listings give one
+        generation: str | None = None,
     ) -> bytes:
         """Return an object, or a part of it."""
         if limit is not None:
@@ -173,13 +175,22 @@ class Plain:
         if start is not None and start < 0:  # not all know what that means: adlfs does not
             start = max(0, (await self.size(path) or 0) + start)
         try:
-            content = bytes(await self.ask("cat_file", path, start=start, end=stop))
+            if generation is None:
+                content = bytes(await self.ask("cat_file", path, start=start, end=stop))
+            else:
+                content = await self.read_pinned(path, start, stop, generation)
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
         METER.moved(received=len(content))
         if limit is not None:
             refuse_large(len(content), limit)
         return content
+
+    async def read_pinned(
+        self, path: str, start: int | None, stop: int | None, generation: str
+    ) -> bytes:
+        """Return one writing of an object, or a part of it; such systems' listings tell none."""
+        raise NotImplementedError(f"{path} as {generation}, from {start} to {stop}")
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object whole."""
@@ -241,16 +252,29 @@ class Plain:
         size = len(arguments[1]) if name == "pipe_file" else 0
 
         async def once() -> Any:
+            return await self._called(name, *arguments, **options)
+
+        return await self.repeated(once, arguments[0], _KINDS.get(name, "meta"), size)
+
+    async def repeated(
+        self, call: Callable[[], Awaitable[Any]], path: str, kind: Kind, size: int = 0
+    ) -> Any:
+        """Return what a call returns, which sends about one request, with so many bytes."""
+
+        async def once() -> Any:
             self.system.invalidate_cache()
             try:
                 async with asyncio.timeout(10 * patience(size)):  # its own come first
-                    return await self._called(name, *arguments, **options)
+                    return await call()
             except Exception as error:
-                if status_of(error) == 416:
+                status = status_of(error)
+                if status == 416:
                     raise BeyondError from None
+                if status == 412:  # of a condition: which writing of the object it must be
+                    raise FileExistsError(path) from None
                 raise
 
-        return await retried(once, self.address(arguments[0]), _KINDS.get(name, "meta"))
+        return await retried(once, self.address(path), kind)
 
     async def remove(self, path: str) -> None:
         """Delete an object, or all that is below a prefix."""
@@ -357,6 +381,9 @@ def _opened(scheme: str, kind: Any, own: dict[str, Any]) -> System:
         _check_file(options.get("token"))
         files = _class("daskimg.fetch._cloud", "CloudFiles")(**options)
         return _system("daskimg.fetch._cloud", "Cloud", files)
+    if scheme in _OTHERS:
+        module, name = _OTHERS[scheme]
+        return _system(module, name, kind(**options))
     if scheme in _WEB:
         options.setdefault("get_client", _client)
         return _system("daskimg.fetch._web", "Web", kind(**options))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from daskimg.errors import DaskimgError, TransportError
 from daskimg.fetch._options import configured
-from daskimg.fetch._rate import LIMITER
+from daskimg.fetch._rate import limiter
 from daskimg.fetch._shown import scrubbed, shown
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -156,8 +156,8 @@ async def retried(
     attempt = 0
     while True:
         attempt += 1
-        began += await LIMITER.admit(kind)  # standing in line is no fault
-        METER.asked(kind)
+        began += await limiter().admit(kind)  # standing in line is no fault
+        meter().asked(kind)
         try:
             return await once()
         except _ANSWERS:
@@ -165,14 +165,14 @@ async def retried(
         except Exception as error:  # each file system has its own tree of network errors
             fault = fault_of(error)
         if fault.throttles:
-            LIMITER.refused(kind)
+            limiter().refused(kind)
         wait = _wait(attempt, fault)
         spent = time.monotonic() - began
         late = spent + wait > options.total_seconds
         if fault.kind == "refused" or attempt >= options.attempts or late:
             told = _told(fault, attempt, spent, endpoint)
             raise TransportError(shown(location), told) from None
-        METER.repeated(fault.kind)
+        meter().repeated(fault.kind)
         await pause(wait)
 
 

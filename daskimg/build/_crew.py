@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.protocol.pickle import dumps, loads
 
+from daskimg import fetch
 from daskimg.errors import StoppedError
 from daskimg.words import counted
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from distributed import Client, WorkerPlugin
 
+_NEWS = 3.0  # seconds that workers have to listen
 _PARTING = 5.0  # seconds that are waited for workers to forget a run
 _LOOK = 5.0  # seconds between looks at the scheduler
 _BLINK = 3.0  # seconds in which a nanny starts a worker anew: not worth a line
@@ -83,6 +85,7 @@ class Crew:
     _alone_since: float | None = None
     _told: bool = False
     _parts: int = 0
+    _unreached: dict[str, set[str]] = field(default_factory=dict)
 
     def wait(self) -> None:
         """Wait until there is a worker.
@@ -234,6 +237,29 @@ class Crew:
         self.seen.add(address)
         self.threads.pop(address, None)
         self.tell(f"{fault}: it is not used")
+
+    def reached(self) -> None:
+        """Note that a job was done: storage is in reach of somebody."""
+        self._unreached.clear()
+
+    def is_cut_off(self, address: str, outage: str) -> bool:
+        """Note that a worker hears nothing of an endpoint; tell whether none does any more.
+
+        The others learn of it from the first, and try once: none has a deadline of its own.
+        """
+        if not outage:
+            return False
+        first = outage not in self._unreached
+        unreached = self._unreached.setdefault(outage, set())
+        unreached.add(address)
+        if set(self.threads) <= unreached:
+            fetch.note_outage(outage)  # this process, too, has no time for it
+            return True
+        if first:
+            with suppress(Exception):  # a worker that is frozen is not waited for
+                note = self.client._run(fetch.note_outage, outage, on_error="ignore")
+                self.client.sync(asyncio.wait_for, note, _NEWS)
+        return False
 
     def summary(self) -> dict[str, int]:
         """Return the counts, for the run's log."""

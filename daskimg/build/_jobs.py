@@ -181,6 +181,7 @@ class Jobs(Generic[Item]):
             self._again(job, future, error)
             return
         self._done += 1
+        self._crew.reached()
         for each in list(job.futures):
             self._drop(job, each)
         yield job.item, found
@@ -196,9 +197,11 @@ class Jobs(Generic[Item]):
     def _again(self, job: _Job[Item], future: Future[Any], error: Exception) -> None:
         """Try a job on another worker; what no other try gets over is raised."""
         self._drop(job, future)
+        failed = worker_of(error)
+        if isinstance(error, TransportError) and self._crew.is_cut_off(failed, error.outage):
+            raise error
         if job.futures:  # its twin may do better
             return
-        failed = worker_of(error)
         if isinstance(error, UnfitWorker):
             self._crew.leave_out(failed, str(error))
             self._turned_away.append(job)

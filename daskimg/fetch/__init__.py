@@ -25,6 +25,7 @@ from daskimg.fetch._options import (
     take_back,
     using,
 )
+from daskimg.fetch._outages import note_outage
 from daskimg.fetch._owners import OWN, acting_for, threads
 from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned, refuse_slip
 from daskimg.fetch._rate import Answers, Limiter, Part, limiter
@@ -81,6 +82,7 @@ __all__ = [
     "list_matches",
     "local_path",
     "name_of",
+    "note_outage",
     "open_folder",
     "open_input",
     "own_zone",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import TYPE_CHECKING, Any
 
 from daskimg.errors import SampleError
@@ -41,6 +42,22 @@ def patience(size: int) -> float:
     """
     options = configured()
     return options.connect_seconds + options.read_seconds + size / _SLOWEST
+
+
+class Body(io.BytesIO):
+    """What is sent: the time for it ends early when none of it goes over the line any more."""
+
+    def watch(self, alarm: asyncio.Timeout) -> None:
+        """Have an alarm, which is set to the end of its patience, go off where it stalls."""
+        self._alarm = alarm
+        self._end = alarm.when()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next part to be sent: the one before has been taken."""
+        if self._end is not None:
+            now = asyncio.get_running_loop().time()
+            self._alarm.reschedule(min(self._end, now + patience(0)))
+        return super().read(size)
 
 
 def once_each(session: Any) -> Any:

@@ -45,8 +45,9 @@ class Options:
     attempts
         Times that a request is sent before its fault is reported.
     total_seconds
-        After which no further attempt begins. A task is tried on three workers: where all
-        requests fail, or are never answered, a run has ended within two minutes.
+        After which no third attempt begins. An endpoint of which a process has heard nothing
+        for so long is down: its other requests give up, too, and a run of which all workers
+        say so ends, within two minutes.
     objects_ahead, bytes_ahead
         The most that one process, all its tasks together, has under way or waiting to be used.
     requests_per_second
@@ -60,8 +61,8 @@ class Options:
 
     connect_seconds: float = 10.0
     read_seconds: float = 15.0
-    attempts: int = 10
-    total_seconds: float = 30.0
+    attempts: int = 20
+    total_seconds: float = 50.0
     objects_ahead: int = 256
     bytes_ahead: int = 1 << 28
     requests_per_second: int | None = None

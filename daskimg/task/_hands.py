@@ -8,13 +8,14 @@ take pictures of a shard that somebody else is at.
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from daskimg import fetch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Item = TypeVar("Item")
 
@@ -123,7 +124,7 @@ class _Helpers:
         self._begun: list[Future[None]] = []
 
     def begin(self, task: Callable[..., None], *arguments: object) -> None:
-        self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix="daskimg-helper")
+        self._pool = self._pool or fetch.threads(name="daskimg-helper")
         self._begun.append(self._pool.submit(task, *arguments))
 
     def wait(self) -> None:

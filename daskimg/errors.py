@@ -81,12 +81,21 @@ class SampleError(DaskimgError):
 
 
 class TransportError(DaskimgError):
-    """A source or the store could not be reached, after retries."""
+    """A source or the store could not be reached, after retries.
 
-    def __init__(self, url: str, message: str) -> None:
-        super().__init__(url, message)
+    Parameters
+    ----------
+    url, message
+        What it was, and the last fault.
+    outage
+        The endpoint from which nothing at all came any more; "" where others were answered.
+    """
+
+    def __init__(self, url: str, message: str, outage: str = "") -> None:
+        super().__init__(url, message, outage)
         self.url = url
         self.message = message
+        self.outage = outage
 
     def __str__(self) -> str:
         return f"cannot reach {self.url}: {self.message}"

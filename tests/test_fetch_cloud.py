@@ -229,9 +229,9 @@ def test_a_stalled_connection_costs_one_retry(cloud, method):
 
 
 def test_a_bucket_in_trouble_is_named_with_its_endpoint(cloud):
-    cloud.faults[:] = [503] * 11
+    cloud.faults[:] = [503] * fetch.Options().attempts
     cloud.told = "Backend Error"
-    wanted = f"^cannot reach gs://bucket/a: 503 Backend Error, from {cloud.endpoint} .attempt 10"
+    wanted = f"^cannot reach gs://bucket/a: 503 Backend Error, from {cloud.endpoint} .attempt 20"
 
     with pytest.raises(TransportError, match=wanted):
         fetch.read("gs://bucket/a")

@@ -194,7 +194,9 @@ def test_damaged_bytes_are_fetched_again(server, hashes):
 
 
 def test_bytes_that_stay_damaged_are_a_fault_of_the_line(server):
-    server.script["/a"] = [Answer(body=b"b", headers=google(b"a")) for _ in range(11)]
+    server.script["/a"] = [
+        Answer(body=b"b", headers=google(b"a")) for _ in range(fetch.Options().attempts)
+    ]
 
     with pytest.raises(TransportError, match="crc32c of what arrived is not the server's"):
         fetch.read(f"{server.url}/a")

@@ -187,3 +187,43 @@ def test_a_run_whose_network_goes_down_stops_and_is_gone_on_with(gcs, place, out
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["resumed"] >= 8 * len(finished)
     assert hashes(daskimg.open_store(out)) == expected
+
+
+def started(place, out, folder, variables):
+    """Start the main job, which stops at its eighth picture until there is a file `gate`."""
+    (folder / "gated.toml").write_text(
+        '[[transform]]\nname = "slow_resize:GatedResize"\nheight = 16\nwidth = 16\n'
+        f'gate = "{folder / "gate"}"\n'
+    )
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "daskimg.run", f"gs://{place}/in/labels.csv", out, "--recipe",
+            str(folder / "gated.toml"), "--shard-samples", "2", "--chunk-samples", "2",
+            "--max-failed", "1", "--workers", "2", "--threads", "1", "--json",
+        ],
+        env={**os.environ, "PYTHONPATH": f"{scenes.ROOT / 'tests'}:{scenes.ROOT}", **variables},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ["status", "stall", "reset"])
+def test_a_run_in_the_middle_of_which_everything_fails_has_one_deadline(
+    gcs, place, out, tmp_path, fault
+):
+    hasty = {"DASKIMG_READ_SECONDS": "1", "DASKIMG_TOTAL_SECONDS": "3"}
+    process = started(place, out, tmp_path, hasty)
+    while process.poll() is None and not gcs.stats().count(name=r"records/ledger/\d"):
+        time.sleep(0.05)
+
+    gcs.faults({"fault": fault, "message": "Backend Error"})
+    (tmp_path / "gate").touch()
+    began = time.monotonic()
+    _, told = process.communicate(timeout=100)
+    seconds = time.monotonic() - began
+
+    assert process.returncode == 3, told
+    assert f"from {gcs.url} (attempt" in told
+    assert "Traceback" not in told
+    # One deadline, and the attempts that it finds under way. Three tries of each task, each with
+    # a deadline of its own, and one more for the log, were four times as long.
+    assert seconds < 3 + 2 * 1 + 6

@@ -6,18 +6,21 @@ import re
 import shutil
 import subprocess
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import scenes
 import slow_resize
 import strangers
-from distributed import LocalCluster
+from distributed import Client, LocalCluster, get_worker
 
 import daskimg
 from daskimg import fetch, run, store
 from daskimg.build import _fitness
-from daskimg.build._crew import Patience
+from daskimg.build._crew import Crew, Patience
+from daskimg.build._jobs import Jobs
+from daskimg.build._shards import mapped
 from daskimg.errors import OptionError, PlanError, StoppedError
 from daskimg.fetch import open_folder
 
@@ -295,12 +298,49 @@ def test_an_unfit_worker_that_joins_later_is_not_used(table, tmp_path, expected)
         )
         late = {2: lambda: (cluster.join("odd", **another(tmp_path, OTHER)), gate.touch())}
         report = build(plan, cluster, at=late, notes=notes)
+        with Client(cluster.address) as client:
+            there = {each["name"] for each in client.scheduler_info()["workers"].values()}
 
     assert report.committed
+    assert there == {"good", "odd"}, "it is somebody else's: it was not to be closed"
     assert hashes(tmp_path / "a.zarr") == expected
     (log,) = store.read_runs(open_folder(str(tmp_path / "a.zarr")))
     assert any("has numba 1.2.3" in note and note.endswith("it is not used") for note in notes)
     assert log["cluster"]["workers"] == 2
+
+
+def where(number, run):
+    """A task that says which worker did it, late where that is one of the first."""
+    time.sleep(1.0 if number in (1, 2) else 0.02)
+    return get_worker().address
+
+
+def test_tasks_are_kept_from_an_unfit_worker_also_when_the_fit_ones_change(monkeypatch):
+    monkeypatch.setattr("daskimg.build._crew._LOOK", 0.1)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        ) as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        crew = Crew(client, Patience(), print)
+        crew.wait()
+        odd, first = crew.threads
+        crew.leave_out(odd, "it is odd")
+        results = Jobs(crew, partial(mapped, client, where, "run")).results(range(9))
+
+        places = [next(results)[1]]
+        cluster.scale(3)
+        client.wait_for_workers(3)
+        client.retire_workers([first])
+        places += [place for _, place in results]
+
+        (other,) = crew.threads
+
+    assert len(places) == 9
+    assert set(places) == {first, other}
+    assert odd not in places
 
 
 # What breaks
@@ -390,21 +430,32 @@ if __name__ == "__main__":
 """
 
 
+def runs_of(dask_scheduler):
+    """What a scheduler keeps of runs, for workers that join and for itself."""
+    kept = [*dask_scheduler.worker_plugins, *dask_scheduler.plugins]
+    return [name for name in kept if name.startswith("daskimg-")]
+
+
 def test_workers_stop_when_the_client_is_lost_and_a_new_one_resumes_at_once(
     foreign, labels, table, tmp_path, expected
 ):
     url = tmp_path / "a.zarr"
     script = tmp_path / "client.py"
     script.write_text(CLIENT)
+    secret = {"DASKIMG_STORAGE": '{"gs": {"token": "very-secret"}}'}
 
-    scenes.kill_when(scenes.start(script, labels, url, foreign.file), lambda: finished(url) >= 4)
+    client = scenes.start(script, labels, url, foreign.file, **secret)
+    scenes.kill_when(client, lambda: finished(url) >= 4)
     time.sleep(2.0)  # what was begun is finished: a shard takes a tenth of that
     done = finished(url)
+    with Client(foreign.address) as other:
+        left = other.run_on_scheduler(runs_of), *other.run(fetch.lenders).values()
     time.sleep(1.0)
     later = finished(url)
     report = build(slow_plan(table, url), foreign)
 
     assert 4 <= done < 20
+    assert left == ([], [], []), "keys of a client that is gone"
     assert later == done
     assert report.resumed == 2 * done
     assert hashes(url) == expected

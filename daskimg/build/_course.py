@@ -29,7 +29,7 @@ from daskimg.task import REPORT, ROWS
 from daskimg.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from distributed import Future
 
@@ -109,36 +109,35 @@ class Course:
 
     def _build_shards(self, run: str) -> None:
         """Build all shards; those that kill their workers at last, without the row that does."""
-        spans = self._unfinished(run)
+        spans: Iterable[ShardRows] = self._unfinished(run)
         for round_ in range(_ROUNDS):
-            spans = self._build_some(run, spans)
-            if not spans:
+            spans = killers = self._build_some(run, spans)
+            if not killers:
                 return
             if round_ < _ROUNDS - 1:
-                convict(self._crew, self._folder, run, spans)
+                convict(self._crew, self._folder, run, killers)
         raise StoppedError(
-            f"{described(spans[0])} kills its worker, and none of its rows does so alone: the "
+            f"{described(killers[0])} kills its worker, and none of its rows does so alone: the "
             f"workers may lack memory; give them more, or fewer threads, and run the same "
             f"command again to go on"
         )
 
-    def _unfinished(self, run: str) -> list[ShardRows]:
-        """Return the shards that need a task; count the others."""
-        spans = self._plan.shard_rows()
+    def _unfinished(self, run: str) -> Iterator[ShardRows]:
+        """Return the shards that need a task, one by one; the others are counted before."""
         if self._fresh:
-            return spans
-        known: set[int] = set()
+            return self._plan.shard_rows()
+        known = bytearray(self._plan.shards)  # a byte a shard, of which there may be millions
         for entries, traffic in finished(self._crew, self._folder, run):
             for entry in entries:
-                known.add(entry.shard)
+                known[entry.shard] = True
                 self._tally.resume(entry)
             self._tally.traffic.add(traffic)
             self._on_tally(self._tally)
             if self._channel is not None:
                 self._channel.resumed(self._crew.client, entries)
-        return [span for span in spans if span.shard not in known]
+        return (span for span in self._plan.shard_rows() if not known[span.shard])
 
-    def _build_some(self, run: str, spans: list[ShardRows]) -> list[ShardRows]:
+    def _build_some(self, run: str, spans: Iterable[ShardRows]) -> list[ShardRows]:
         """Build shards without what is known to kill, and return those that killed workers."""
         killed: list[ShardRows] = []
         convicted = () if self._fresh else store.read_verdicts(self._folder)
@@ -156,7 +155,7 @@ class Course:
         self._stop_early()
 
     def _submit(
-        self, run: str, convicted: Killers, spans: Sequence[ShardRows], workers: list[str]
+        self, run: str, convicted: Killers, spans: Sequence[ShardRows], placed: dict[str, Any]
     ) -> list[Future[Any]]:
         """Hand out one partition a shard; never repartitioned: a shard has one writer."""
         import dask.dataframe as dd  # here: it takes longer than a cluster takes to start
@@ -172,7 +171,6 @@ class Course:
                 enforce_metadata=False,
                 token=f"shard-{uuid.uuid4().hex}",
             )
-            placed = {"workers": workers, "allow_other_workers": True} if workers else {}
             # One task a shard, not two: of their names the dashboard makes daskimg-shard.
             futures = futures_of(self._crew.client.persist(reports.optimize(), **placed))
             return sorted(futures, key=lambda future: future.key[1])  # by partition

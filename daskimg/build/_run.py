@@ -14,6 +14,7 @@ from daskimg.build._cluster import ClusterOptions, starting
 from daskimg.build._course import Course
 from daskimg.build._crew import Crew, Patience
 from daskimg.build._fitness import check_memory, check_versions, fit
+from daskimg.build._leaving import cleared
 from daskimg.build._live import Live, in_notebook
 from daskimg.build._log import logged
 from daskimg.build._performance import recorded
@@ -104,7 +105,11 @@ def build_store(
         foreign = not isinstance(client.cluster, LocalCluster)  # else it is this environment's
         if foreign:
             check_versions(crew)
-        with set_up(client), fit(crew, plan) if foreign else nullcontext():
+        with (
+            cleared(crew) if foreign else nullcontext(),
+            set_up(crew),
+            fit(crew, plan) if foreign else nullcontext(),
+        ):
             if step == "begin" or damaged:
                 try_on(crew, plan)
             stored = _begin(plan, standing)

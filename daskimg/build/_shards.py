@@ -6,7 +6,6 @@ and a few numbers.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -134,7 +133,7 @@ def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFram
 
 def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffic]:
     """Return the entries of shards that are finished and stay so, without their sums."""
-    with _part(run) as brief, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with _part(run) as brief, fetch.threads(_AT_ONCE) as pool:
         read = partial(store.whole_entry, fetch.open_folder(brief.url))
         found = [entry for entry in pool.map(read, shards) if entry]
         kept = [replace(entry, sums={}) for entry in found if not must_retry(entry, brief)]
@@ -177,21 +176,25 @@ def mapped(
     work: Callable[..., Any],
     run: str,
     items: Sequence[Any],
-    workers: list[str],
+    placed: dict[str, Any],
 ) -> list[Future[Any]]:
-    """Hand out work on some items, a task each, to these workers if any are named."""
-    placed: Any = {"workers": workers, "allow_other_workers": True} if workers else {}
+    """Hand out work on some items, a task each, placed as ``Crew.placed`` says."""
     return list(client.map(work, items, run=run, pure=False, **placed))
 
 
 @contextmanager
 def _part(run: str) -> Iterator[Brief]:
-    """Yield what a task is told; note on its errors whose they are: the next try is another's."""
+    """Yield what a task is told, and act for its run, with that one's credentials and limits.
+
+    On errors it is noted whose they are: the next try is another worker's.
+    """
+    name = run_of(run)
     try:
-        fault = FAULTS.get(run_of(run))
+        fault = FAULTS.get(name)
         if fault:
             raise UnfitWorker(fault)
-        yield _BRIEFS[run]
+        with fetch.acting_for(name):
+            yield _BRIEFS[run]
     except Exception as error:
         error.add_note(f"{_ON}{get_worker().address}")
         raise

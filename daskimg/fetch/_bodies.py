@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import TYPE_CHECKING, Any
 
 from daskimg.errors import SampleError
 from daskimg.fetch._integrity import check, promise_of
 from daskimg.fetch._options import configured
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     import aiohttp
@@ -43,6 +44,22 @@ def patience(size: int) -> float:
     return options.connect_seconds + options.read_seconds + size / _SLOWEST
 
 
+class Body(io.BytesIO):
+    """What is sent: the time for it ends early when none of it goes over the line any more."""
+
+    def watch(self, alarm: asyncio.Timeout) -> None:
+        """Have an alarm, which is set to the end of its patience, go off where it stalls."""
+        self._alarm = alarm
+        self._end = alarm.when()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next part to be sent: the one before has been taken."""
+        if self._end is not None:
+            now = asyncio.get_running_loop().time()
+            self._alarm.reschedule(min(self._end, now + patience(0)))
+        return super().read(size)
+
+
 def once_each(session: Any) -> Any:
     """Keep a session of aiohttp from sending a request again by itself: uncounted, at once."""
     session._retry_connection = False
@@ -65,7 +82,7 @@ async def body_of(answer: aiohttp.ClientResponse, limit: int | None = None) -> b
     known = None if promise.length is None else patience(promise.length)
     async with asyncio.timeout(known):
         content = await _content(answer, None if promise.length is not None else limit)
-    METER.moved(received=len(content))
+    meter().moved(received=len(content))
     if len(content) > _LARGE:
         await asyncio.to_thread(check, content, promise)
     else:

@@ -19,12 +19,12 @@ from gcsfs.core import GCSFileSystem
 from gcsfs.retry import validate_response
 
 from daskimg.errors import OptionError, TransportError
-from daskimg.fetch._bodies import body_of, once_each, patience, timeouts
+from daskimg.fetch._bodies import Body, body_of, once_each, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._permissions import RefusedError, permission_of, refused
 from daskimg.fetch._retries import Fault, retried, status_fault
 from daskimg.fetch._systems import BeyondError, Listed, Page, Plain, in_loop
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
@@ -93,19 +93,24 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
     ) -> tuple[int, Any, Any, bytes]:
         """Send one request, once; return status, headers, request and the body, checked."""
         await self._set_session()
-        if hasattr(body.get("data"), "seek"):
-            body["data"].seek(0)
+        data = body.pop("data", None)
+        if hasattr(data, "seek"):
+            data.seek(0)
         request = self.session.request(
             method=method,
             url=url,
             params=self._get_params(query or {}),
             headers=self._get_headers(headers),
             timeout=self.requests_timeout or timeouts(),
+            data=data,
             **body,
         )
-        async with asyncio.timeout(patience(_size_of(body.get("data")))) as alarm, request as r:
+        alarm = asyncio.timeout(patience(_size_of(data)))
+        if isinstance(data, Body):
+            data.watch(alarm)
+        async with alarm, request as r:
             alarm.reschedule(None)  # what comes back has limits of its own
-            METER.moved(sent=_size_of(body.get("data")))
+            meter().moved(sent=_size_of(data))
             if r.status >= 400:
                 _refuse(r.status, r.headers, await r.read(), method, url)
             return r.status, r.headers, r.request_info, await body_of(r, limit)
@@ -171,7 +176,7 @@ class Cloud(Plain):
                 url,
                 headers={"Content-Type": kind},
                 query=query,
-                data=io.BytesIO(body),
+                data=Body(body),
             )
             _check_upload(answer[3], len(content), metadata["crc32c"])
 

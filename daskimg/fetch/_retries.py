@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from daskimg.errors import DaskimgError, TransportError
 from daskimg.fetch._options import configured
-from daskimg.fetch._rate import LIMITER
+from daskimg.fetch._outages import OUTAGES
+from daskimg.fetch._rate import limiter
 from daskimg.fetch._shown import scrubbed, shown
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -144,6 +146,8 @@ async def retried(
 
     Waits grow exponentially, with full jitter (each is drawn from 0 to its bound), so that
     many workers do not come back at the same moment; a server's ``Retry-After`` comes on top.
+    However long a first attempt took, there is a second; but where another request has found
+    the endpoint to be down (see ``Outages``), there is none.
 
     Raises
     ------
@@ -151,29 +155,50 @@ async def retried(
         After the last attempt: what, where, and the last fault. Its cause is left out, since
         libraries write whole addresses into their messages.
     """
-    options = configured()
-    began = time.monotonic()
+    place = _origin(endpoint or location)
+    sent = began = time.monotonic()
     attempt = 0
     while True:
         attempt += 1
-        began += await LIMITER.admit(kind)  # standing in line is no fault
-        METER.asked(kind)
+        began += await limiter().admit(kind)  # standing in line is no fault
+        meter().asked(kind)
         try:
-            return await once()
+            found = await once()
         except _ANSWERS:
+            OUTAGES.answered(place)
             raise
         except Exception as error:  # each file system has its own tree of network errors
             fault = fault_of(error)
+        else:
+            OUTAGES.answered(place)
+            return found
         if fault.throttles:
-            LIMITER.refused(kind)
+            limiter().refused(kind)
         wait = _wait(attempt, fault)
         spent = time.monotonic() - began
-        late = spent + wait > options.total_seconds
-        if fault.kind == "refused" or attempt >= options.attempts or late:
+        if _is_last(attempt, fault, wait, spent) or OUTAGES.is_down(place):
             told = _told(fault, attempt, spent, endpoint)
-            raise TransportError(shown(location), told) from None
-        METER.repeated(fault.kind)
+            down = fault.kind != "refused" and OUTAGES.gave_up(place, sent)
+            raise TransportError(shown(location), told, place if down else "") from None
+        meter().repeated(fault.kind)
         await pause(wait)
+
+
+def _is_last(attempt: int, fault: Fault, wait: float, spent: float) -> bool:
+    options = configured()
+    late = wait + (spent if attempt > 1 else 0.0) > options.total_seconds
+    return fault.kind == "refused" or attempt >= options.attempts or late
+
+
+def _origin(location: str) -> str:
+    """Return whose a location is: the beginning of its URL, without a user's name.
+
+    >>> _origin("https://me:secret@host:80/a/b.jpg?key=1"), _origin("s3://bucket/a")
+    ('https://host:80', 's3://bucket')
+    """
+    scheme, _, rest = location.partition("://")
+    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    return f"{scheme}://{host.rpartition('@')[2]}"
 
 
 async def pause(seconds: float) -> None:

@@ -16,7 +16,7 @@ Rules of this room, each with its reason:
 """
 
 from daskimg.kernels._crops import gather_nearest, gather_scaled_windows, jitter_colours
-from daskimg.kernels._gather import gather_copied, gather_look_up, gather_scaled, streams
+from daskimg.kernels._gather import gather_look_up, gather_scaled, streams
 from daskimg.kernels._gaussians import draw_gaussians
 from daskimg.kernels._noise import fill_noise, philox4x32
 from daskimg.kernels._sums import channel_sums, image_sums
@@ -26,7 +26,6 @@ __all__ = [
     "channel_sums",
     "draw_gaussians",
     "fill_noise",
-    "gather_copied",
     "gather_look_up",
     "gather_nearest",
     "gather_scaled",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from numba import njit
 
-from daskimg.kernels._memory import ALIGNED, PIXELS, bytes_at, fence, stream, stream_scaled
+from daskimg.kernels._memory import ALIGNED, PIXELS, bytes_at, fence, stream_scaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,24 +25,6 @@ def streams(out: NDArray[np.float32]) -> bool:
     """
     aligned = out.ctypes.data % ALIGNED == 0
     return aligned and out.shape[1] % (3 * PIXELS) == 0
-
-
-@njit(nogil=True)
-def gather_copied(
-    addresses: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[np.uint8]
-) -> None:
-    """Copy samples that lie anywhere in memory, past the caches.
-
-    Parameters
-    ----------
-    addresses, lines : (sample,) int64
-        Where a sample's bytes begin; its line of ``out``.
-    out : (line, byte) uint8
-        Lines named are overwritten.
-    """
-    for sample in range(addresses.size):
-        stream(bytes_at(addresses[sample], out.shape[1]), out[lines[sample]])
-    fence()
 
 
 @njit(nogil=True)

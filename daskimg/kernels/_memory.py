@@ -25,7 +25,6 @@ PIXELS = 16
 ALIGNED = 16
 """Bytes: what it writes to begins at a multiple; NumPy's memory does. 64 was not faster."""
 
-_LINE = 64  # bytes of the cache's lines, which leave whole
 _SCALING = types.void(types.int64, types.int64, types.int64, types.UniTuple(types.float64, 6))
 
 
@@ -38,30 +37,6 @@ def bytes_at(address: int, size: int) -> NDArray[np.uint8]:
 def _bytes_at(address: Any, size: Any) -> Callable[..., Any]:
     def compiled(address: Any, size: Any) -> Any:  # numba wants the same annotations
         return carray(_pointer(address), size)
-
-    return compiled
-
-
-def stream(source: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Copy (byte,) uint8 ``source`` to ``out``, as long, past the caches.
-
-    Like ``stream_scaled``, to be followed by ``fence`` before another thread reads.
-    """
-    out[:] = source
-
-
-@overload(stream)
-def _stream(source: Any, out: Any) -> Callable[..., Any]:
-    def compiled(source: Any, out: Any) -> None:
-        start, goal = source.ctypes.data, out.ctypes.data
-        head = min(source.size, -goal % ALIGNED)
-        for i in range(head):
-            out[i] = source[i]
-        stop = head + (source.size - head) // _LINE * _LINE
-        for place in range(head, stop, _LINE):
-            _copy_line(start + place, goal + place)
-        for i in range(stop, source.size):
-            out[i] = source[i]
 
     return compiled
 
@@ -125,18 +100,6 @@ def _pointer(_typing: Any, _address: Any) -> tuple[Any, Any]:
         return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
 
     return types.CPointer(types.uint8)(types.int64), generate
-
-
-@intrinsic
-def _copy_line(_typing: Any, _source: Any, _goal: Any) -> tuple[Any, Any]:
-    """Copy ``_LINE`` bytes from any address to an aligned one."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        source, goal = arguments
-        _store(builder, _load(builder, source, _LINE), goal)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), generate
 
 
 @intrinsic

@@ -135,8 +135,7 @@ def cost_of(plan: Plan, read_bytes: int) -> Cost:
     """Return what a run of a plan asks for, its sources of so many bytes."""
     reads = _reads(plan)
     in_store = fetch.bucket_of(plan.url) is not None
-    shards = sum(group.layout.shards for group in plan.groups)
-    asked = _SHARD_READS * shards + _RUN_READS
+    asked = _SHARD_READS * plan.shards + _RUN_READS
     cloud, web = reads["cloud"], reads["web"]
     if in_store:
         lists = _RUN_LISTS + _WHOLE_LISTS * (plan.objects // _LISTED)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from daskimg.checksums import crc32c
 from daskimg.errors import StoreError
 from daskimg.fetch import is_url
 from daskimg.store._codecs import decode_into
 from daskimg.store._layout import chunk_name
 from daskimg.store._maps import mapped_file
+from daskimg.streams import crc32c
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

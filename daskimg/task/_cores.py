@@ -13,14 +13,15 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from daskimg import fetch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Item = TypeVar("Item")
 LetGo = Callable[[], None]
@@ -175,7 +176,7 @@ class _Helpers:
         return sum(not each.done() for each in self._begun) < _MOST - 1
 
     def begin(self, task: Callable[..., None], *arguments: object) -> None:
-        self._pool = self._pool or ThreadPoolExecutor(_MOST, "daskimg-helper")
+        self._pool = self._pool or fetch.threads(_MOST, name="daskimg-helper")
         self._begun.append(self._pool.submit(task, *arguments))
 
     def wait(self) -> None:

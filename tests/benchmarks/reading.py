@@ -9,7 +9,7 @@ and, for FFCV, ``--ffcv PYTHON``: an interpreter that has it.
 """
 
 import argparse
-import contextlib
+import gc
 import os
 import statistics
 import sys
@@ -24,8 +24,6 @@ from PIL import Image
 from throughput import machine, write_table
 
 import daskimg
-from daskimg.compiling import Rent
-from daskimg.read import _writers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import gcs_server
@@ -91,25 +89,14 @@ def in_turn(rival, ours, count, rounds, before=lambda: None):
     return [*medians, statistics.median(ours / theirs for theirs, _, ours, _ in pairs)]
 
 
-@contextlib.contextmanager
-def compiled():
-    """Have uint8 copied by the kernel at once, as after some tens of gigabytes."""
-    before, _writers._STREAMED = _writers._STREAMED, Rent(0)
-    try:
-        yield
-    finally:
-        _writers._STREAMED = before
-
-
 def warm(folder, shape, given):
     """Yield rows: true shuffles, all in the page cache, all chunks checked before."""
     samples, threads = daskimg.open_store(folder / "none"), given.threads
     count = shape[0] * EPOCHS
-    for title, rival, kernel, form, switch in (
-        ("uint8", "numpy.memmap", None, {}, contextlib.nullcontext),
-        ("uint8, after 25 GB", "numpy.memmap", None, {}, compiled),
-        ("float32 CHW, normalised", "memmap, fused kernel", "plain", FORM, contextlib.nullcontext),
-        ("the same", "memmap, daskimg's kernel", "past", FORM, contextlib.nullcontext),
+    for title, rival, kernel, form in (
+        ("uint8", "numpy.memmap", None, {}),
+        ("float32 CHW, normalised", "memmap, fused kernel", "plain", FORM),
+        ("the same", "memmap, daskimg's kernel", "past", FORM),
     ):
         plain = rivals.Memmap(folder / "plain.raw", shape, threads, kernel)
         plain.open()
@@ -117,10 +104,8 @@ def warm(folder, shape, given):
         def ours(form=form):
             read_store(samples, EPOCHS, threads, **form)
 
-        with switch():
-            plain.read(1), ours()  # the page cache, the kernels, the checks
-            read = in_turn(lambda p=plain: p.read(EPOCHS), ours, count, given.rounds)
-        yield title, rival, *read
+        plain.read(1), ours()  # the page cache, the kernels, the checks
+        yield title, rival, *in_turn(lambda p=plain: p.read(EPOCHS), ours, count, given.rounds)
 
 
 def beside_ffcv(folder, shape, given):
@@ -128,37 +113,41 @@ def beside_ffcv(folder, shape, given):
     samples, count = daskimg.open_store(folder / "none"), shape[0] * EPOCHS
     plain = folder / "plain.raw"
     with rivals.ffcv(given.ffcv, plain, shape, given.threads, EPOCHS) as theirs:
-        for title, switch in (
-            ("uint8", contextlib.nullcontext),
-            ("uint8, after 25 GB", compiled),
-        ):
-            with switch():
 
-                def ours():
-                    read_store(samples, EPOCHS, given.threads)
+        def ours():
+            read_store(samples, EPOCHS, given.threads)
 
-                theirs(), ours()
-                yield title, "FFCV, raw", *in_turn(theirs, ours, count, given.rounds)
+        theirs(), ours()
+        yield "uint8", "FFCV, raw", *in_turn(theirs, ours, count, given.rounds)
 
 
 def cold(folder, shape, given):
-    """Yield rows: opened anew, so that maps are empty and each chunk is checked."""
+    """Yield rows: opened anew, so that maps are empty and each chunk is checked.
+
+    Both write into buffers that were there before, and what they leave is gone before the clock
+    runs.
+    """
     plain = rivals.Memmap(folder / "plain.raw", shape, given.threads)
-    opened = []
+    opened, ring = [], rivals.Ring()
 
     def anew():
-        opened[:] = [daskimg.open_store(folder / "none")]
+        opened.clear()
+        plain.close()
+        gc.collect()
+        opened.append(daskimg.open_store(folder / "none"))
         opened[0].labels, opened[0].status
         plain.open()
 
     def dropped():
         opened.clear()
         plain.close()
+        gc.collect()
         rivals.forget_pages(folder)
         anew()
 
     def ours(epochs):
-        read_store(opened[0], epochs, given.threads)
+        ring.begin()
+        read_store(opened[0], epochs, given.threads, allocate=ring)
 
     for title, epochs, before in (
         ("opened anew, 1 epoch with checks", 1, anew),

@@ -72,6 +72,24 @@ class Memmap:
                     [task.result() for task in tasks]
 
 
+class Ring:
+    """Memory that is given out again, in the order in which it was asked for at first."""
+
+    def __init__(self):
+        self._arrays, self._given = [], 0
+
+    def begin(self):
+        """Give it out from the first on."""
+        self._given = 0
+
+    def __call__(self, shape, dtype):
+        """Return memory of a shape."""
+        if self._given == len(self._arrays):
+            self._arrays.append(np.zeros(shape, dtype))
+        self._given += 1
+        return self._arrays[self._given - 1]
+
+
 def tensorstore_chunks(url, chunk, threads):
     """Return what reads a store's chunks in a shuffled order, by TensorStore, and no more.
 

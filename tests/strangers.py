@@ -46,9 +46,16 @@ class Cluster:
 
     def freeze(self, name):
         """Stop a worker, and not its nanny if it has one; or the scheduler."""
+        self._send(name, signal.SIGSTOP)
+
+    def thaw(self, name):
+        """Let go on what was frozen."""
+        self._send(name, signal.SIGCONT)
+
+    def _send(self, name, number):
         own = psutil.Process(self._processes[name].pid)
         for process in own.children(recursive=True) or [own]:
-            process.send_signal(signal.SIGSTOP)
+            process.send_signal(number)
 
     def kill(self, name):
         clusters.kill_group(self._processes[name])

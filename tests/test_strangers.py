@@ -274,6 +274,27 @@ def test_a_worker_says_what_it_lacks(lack, words):
         assert re.search(words, found)
 
 
+def test_a_frozen_worker_is_named_before_anything_is_written(
+    foreign, table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("daskimg.build._run.Patience", lambda **_: Patience(scheduler=2.0))
+    with Client(foreign.address) as client:
+        (address,) = [
+            address
+            for address, facts in client.scheduler_info(n_workers=-1)["workers"].items()
+            if facts["name"] == "b"
+        ]
+    foreign.freeze("b")
+    try:
+        # Resumable, not refused: the scheduler drops it, and the next try goes on without it.
+        with pytest.raises(StoppedError, match=f"worker {address} has not answered for 2 seconds"):
+            build(scenes.plan(table, tmp_path / "a.zarr"), foreign)
+    finally:
+        foreign.thaw("b")
+
+    assert not (tmp_path / "a.zarr").exists()
+
+
 def test_workers_without_the_memory_for_their_threads_are_refused(table, tmp_path):
     plan = scenes.plan(table, tmp_path / "a.zarr", size=224, shard=40, chunk=10)
     cluster = daskimg.ClusterOptions(

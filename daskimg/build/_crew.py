@@ -183,9 +183,17 @@ class Crew:
             )
         except TimeoutError:
             raise StoppedError(
-                f"a worker has not answered for {seconds:g} seconds; take it away, and {_GO_ON}"
+                f"{self._silent()} has not answered for {seconds:g} seconds; take it away, or "
+                f"wait until the scheduler does, and {_GO_ON}"
             ) from None
         return found
+
+    def _silent(self) -> str:
+        """Name the worker that the scheduler has not heard of for the longest time."""
+        workers = self.ask("identity", n_workers=-1)["workers"]
+        if not workers:
+            return "a worker"
+        return f"worker {min(workers, key=lambda each: workers[each]['last_seen'])}"
 
     def fresh(self) -> str:
         """Return a name for a part of the run: whose it is tells ``run_of``."""

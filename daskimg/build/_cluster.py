@@ -41,6 +41,9 @@ _QUIET = {
     "distributed.admin.tick.interval": "500ms",
     # Nobody takes these workers away: whatever shard has lost two of them is looked at.
     "distributed.scheduler.allowed-failures": 1,
+    # Dask lets a nanny go whose worker is down at the end of this time after any loss of it,
+    # also if it has just been lost again: one that is lost now and then would be gone for good.
+    "distributed.deploy.lost-worker-timeout": "365 days",
 }
 _TTL = "distributed.scheduler.worker-ttl"
 _USUAL_TTL = "5 minutes"  # Dask's default: a frozen worker is missed after 5 to 10 minutes

@@ -34,6 +34,7 @@ _RENT = Rent(_PRICE)
 _COPIED, _CHECKED = 4, 6  # parts read side by side; more were no faster
 _LINE = 64  # bytes
 _WORD = 8
+_GRAIN = 1 << 12  # of a checked part: lengths that come again, as each has a factor to be found
 _ALIGNED = 16  # bytes, of a line's store: 64 are no faster, and not every machine has them
 _ONES = 0xFFFFFFFF
 _CASTAGNOLI = 0x82F63B78  # CRC32C's polynomial, the lowest power in the highest bit
@@ -71,7 +72,7 @@ def crc32c(content: NDArray[np.uint8]) -> int:
     check = _loops().check
     if check is None:
         return crc32c_plain(content)
-    part = len(content) // (_CHECKED * _WORD) * _WORD
+    part = len(content) // (_CHECKED * _GRAIN) * _GRAIN
     state = check(content.ctypes.data, part, _power(8 * part))
     return crc32c_plain(content[_CHECKED * part :], state ^ _ONES)
 
@@ -286,7 +287,7 @@ def _product(one: int, other: int) -> int:
     return total
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _power(exponent: int) -> int:
     """Return ``x ** exponent`` modulo CRC32C's polynomial."""
     found, square = 1 << 31, 1 << 30

@@ -106,9 +106,9 @@ def daskimg_run(*arguments, **options):
     )  # fmt: skip
 
 
-def start(script, *arguments):
+def start(script, *arguments, **variables):
     """Run a Python script as a process group of its own, which can be killed whole."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}", **variables}
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

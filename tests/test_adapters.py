@@ -192,6 +192,30 @@ def test_workers_neither_repeat_nor_lose_nor_reorder(torch, samples, start):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_that_live_on_hear_of_a_state(torch, samples, start):
+    settings = SETTINGS | {"seed": 2**64 - 2}
+    whole = list(samples.batches(12, epoch=1, **settings))
+    first = samples.to_torch(12, epoch=1, **settings)
+    for count, _ in enumerate(first, 1):
+        if count == 3:
+            break
+    batches = samples.to_torch(12, **settings)
+    loader = torch.utils.data.DataLoader(
+        batches, batch_size=None, num_workers=2, multiprocessing_context=start,
+        persistent_workers=True,
+    )  # fmt: skip
+
+    all_same(loader, samples.batches(12, **settings))
+    batches.load_state_dict(first.state_dict())
+
+    all_same(loader, whole[3:])
+    all_same(loader, whole)  # the iteration behind it begins anew
+    batches.set_epoch(0)
+    all_same(loader, samples.batches(12, **settings))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_workers_go_on_where_a_state_without_workers_was_taken(torch, samples, workers):

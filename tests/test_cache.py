@@ -1,6 +1,7 @@
 """Stores in buckets, read for training: ahead of need, within a budget, kept on this machine."""
 
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -196,6 +197,18 @@ def test_a_cache_smaller_than_the_store_keeps_its_limit(gcs, urls, image, tmp_pa
 
     assert 5 * BYTES < most <= limit
     assert max(fetches(gcs)) <= 2, "at most once an epoch"
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "files"), [(1024, 256), (20000, 512), (resource.RLIM_INFINITY, 512), (2, 1)]
+)
+def test_one_reader_leaves_descriptors_to_others(urls, tmp_path, monkeypatch, descriptors, files):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
+    sharded = daskimg.open_store(urls["none"]).sharded("image")
+
+    room = Cache(str(tmp_path), 1 << 40).room(sharded)
+
+    assert room == files * BYTES
 
 
 def test_what_finds_no_room_is_read_and_not_kept(gcs, urls, image, tmp_path):

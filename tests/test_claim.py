@@ -45,7 +45,7 @@ class Straggler:
         stored = store.create_plan(self._folder, plan)
         store.stage_rows(self._folder, plan.staged())
         self.brief = plan.brief(stored.run, call=f"{stored.run}.1")
-        self.rows = read_shard_rows(plan.shard_rows()[0], self.brief)
+        self.rows = read_shard_rows(next(plan.shard_rows()), self.brief)
         self.error = None
         self.there, self.go_on = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._work)

@@ -116,7 +116,7 @@ def test_places_and_spans_are_those_of_a_plain_loop(monkeypatch_module, counts, 
         for row, ((g, samples), start) in enumerate(zip(counts, first, strict=True)):
             for sample in range(start, start + samples) if g == group else ():
                 touched[sample // shard].append(row)
-        assert listed.spans(group, layout) == [(min(t), max(t) + 1) for t in touched]
+        assert list(listed.spans(group, layout)) == [(min(t), max(t) + 1) for t in touched]
         again = sum(len(set(t)) for t in touched) - len({r for t in touched for r in t})
         assert listed.straddles(group, layout) == again
 
@@ -135,7 +135,7 @@ def test_a_uniform_expansion_cuts_its_last_row():
 
     assert expansion.places(2, 4).first.tolist() == [6, 9]
     assert expansion.places(2, 4).samples.tolist() == [3, 1]
-    assert expansion.spans(0, Layout(10, 4, 2, "none")) == [(0, 2), (1, 3), (2, 4)]
+    assert list(expansion.spans(0, Layout(10, 4, 2, "none"))) == [(0, 2), (1, 3), (2, 4)]
 
 
 # Laws 1 and 2

@@ -177,6 +177,31 @@ def test_a_pool_lets_one_thread_load_and_gives_a_fault_to_all():
     assert (pool.loads, pool.most) == (4, 100)
 
 
+def test_a_pool_lets_nobody_wait_for_what_another_has_not_begun():
+    pool = Pool(200)
+    begun, go_on = Event(), Event()
+
+    def slow():
+        begun.set()
+        assert go_on.wait(10)
+        return wish(0).load()
+
+    def both():
+        with pool.lease([wish(0, load=slow), wish(1)]) as pieces:
+            return len(pieces)
+
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(both)
+        assert begun.wait(10)
+        with pool.lease([wish(1)]) as (piece,):
+            assert len(piece.memory)
+        assert not other.done()
+        go_on.set()
+
+        assert other.result(10) == 2
+    assert pool.loads == 2
+
+
 def test_a_pool_drops_last_what_is_announced_and_never_what_is_in_use():
     pool = Pool(150)
     pool.announce([wish(0)])

@@ -10,9 +10,10 @@ from web import Answer, serving
 
 from daskimg import fetch, run
 from daskimg.build import ClusterOptions, connect
+from daskimg.build._crew import Crew, Patience
 from daskimg.build._workers import set_up
 from daskimg.errors import OptionError
-from daskimg.fetch._rate import DOUBLING, LIMITER, Limiter, Pace
+from daskimg.fetch._rate import DOUBLING, Limiter, Pace
 
 
 class Clock:
@@ -233,13 +234,13 @@ def test_an_answer_slows_down_if_it_asks_for_that(status, monkeypatch):
     monkeypatch.setattr("daskimg.fetch._retries.pause", pause)
     with serving() as server, fetch.using(fetch.Options()):
         server.script["/a"] = [Answer(status)]
-        before = LIMITER.paces()["read"]
+        before = fetch.limiter().paces()["read"]
 
         fetch.read(f"{server.url}/a")
         time.sleep(0.3)
         fetch.read(f"{server.url}/b")
 
-        assert (LIMITER.paces()["read"] < 0.9 * before) == (status != 500)
+        assert (fetch.limiter().paces()["read"] < 0.9 * before) == (status != 500)
 
 
 # -- dividing ---------------------------------------------------------------------------------
@@ -269,16 +270,22 @@ def workers():
         yield client
 
 
+def crew(client, name):
+    return Crew(client, Patience(), print, name=name)
+
+
 def paces(client):
     return [each["read"] for each in client.run(_paces).values()]
 
 
 def _paces():
-    return LIMITER.paces()
+    with fetch.acting_for("run"):
+        return fetch.limiter().paces()
 
 
 def _read_all(urls):
-    return [len(fetch.read(url)) for url in urls]
+    with fetch.acting_for("run"):
+        return [len(fetch.read(url)) for url in urls]
 
 
 def eventually(condition, seconds=10.0):
@@ -291,7 +298,7 @@ def eventually(condition, seconds=10.0):
 
 
 def test_workers_share_a_limit_and_divide_it_anew_when_one_goes(workers):
-    with fetch.using(fetch.Options(reads_per_second=100)), set_up(workers):
+    with fetch.using(fetch.Options(reads_per_second=100)), set_up(crew(workers, "run")):
         both = paces(workers)
         workers.cluster.scale(1)
 
@@ -307,7 +314,7 @@ def test_workers_share_a_limit_and_divide_it_anew_when_one_goes(workers):
 def test_two_processes_together_keep_within_the_limit(workers):
     with serving() as server:
         urls = [[f"{server.url}/{side}{i}" for i in range(60)] for side in "ab"]
-        with fetch.using(fetch.Options(requests_per_second=40)), set_up(workers):
+        with fetch.using(fetch.Options(requests_per_second=40)), set_up(crew(workers, "run")):
             began = time.monotonic()
             jobs = workers.map(_read_all, urls, pure=False)
             workers.gather(jobs)
@@ -319,7 +326,8 @@ def test_two_processes_together_keep_within_the_limit(workers):
 
 
 def test_a_worker_that_is_refused_slows_the_other_down_within_seconds(workers):
-    with serving() as server, fetch.using(fetch.Options(reads_per_second=1000)), set_up(workers):
+    fast = fetch.Options(reads_per_second=1000)
+    with serving() as server, fetch.using(fast), set_up(crew(workers, "run")):
         server.script = {f"/{i}": [Answer(429)] for i in range(12)}
         urls = [f"{server.url}/{i}" for i in range(12)]
         one, other = workers.scheduler_info(n_workers=-1)["workers"]
@@ -328,7 +336,7 @@ def test_a_worker_that_is_refused_slows_the_other_down_within_seconds(workers):
         took = eventually(lambda: workers.run(_paces, workers=[other])[other]["read"] < 499)
 
         assert took < 4
-        assert LIMITER.paces()["read"] < 1000
+        assert fetch.limiter().paces()["read"] < 1000
 
 
 def test_the_limit_of_the_command_line_is_checked_and_ends_with_it(tmp_path, capsys):

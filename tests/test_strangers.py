@@ -6,18 +6,21 @@ import re
 import shutil
 import subprocess
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import scenes
 import slow_resize
 import strangers
-from distributed import LocalCluster
+from distributed import Client, LocalCluster, get_worker
 
 import daskimg
 from daskimg import fetch, run, store
 from daskimg.build import _fitness
-from daskimg.build._crew import Patience
+from daskimg.build._crew import Crew, Patience
+from daskimg.build._jobs import Jobs
+from daskimg.build._shards import mapped
 from daskimg.errors import OptionError, PlanError, StoppedError
 from daskimg.fetch import open_folder
 
@@ -130,7 +133,7 @@ def test_tls_by_files(labels, tmp_path, expected):
     protocol = ["--protocol", "tls"]
     options = [*protocol, *files("scheduler", "--tls-ca-file")]
     with strangers.running(tmp_path / "cluster", options=options) as cluster:
-        cluster.join("a", *protocol, *files("worker", "--tls-ca-file"))
+        cluster.join("a", options=[*protocol, *files("worker", "--tls-ca-file")])
         ordinary = ["--size", "16", "--max-failed", "1", "--scheduler"]
         plain = cluster.address.replace("tls", "tcp")
 
@@ -271,6 +274,27 @@ def test_a_worker_says_what_it_lacks(lack, words):
         assert re.search(words, found)
 
 
+def test_a_frozen_worker_is_named_before_anything_is_written(
+    foreign, table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("daskimg.build._run.Patience", lambda **_: Patience(scheduler=2.0))
+    with Client(foreign.address) as client:
+        (address,) = [
+            address
+            for address, facts in client.scheduler_info(n_workers=-1)["workers"].items()
+            if facts["name"] == "b"
+        ]
+    foreign.freeze("b")
+    try:
+        # Resumable, not refused: the scheduler drops it, and the next try goes on without it.
+        with pytest.raises(StoppedError, match=f"worker {address} has not answered for 2 seconds"):
+            build(scenes.plan(table, tmp_path / "a.zarr"), foreign)
+    finally:
+        foreign.thaw("b")
+
+    assert not (tmp_path / "a.zarr").exists()
+
+
 def test_workers_without_the_memory_for_their_threads_are_refused(table, tmp_path):
     plan = scenes.plan(table, tmp_path / "a.zarr", size=224, shard=40, chunk=10)
     cluster = daskimg.ClusterOptions(
@@ -295,19 +319,56 @@ def test_an_unfit_worker_that_joins_later_is_not_used(table, tmp_path, expected)
         )
         late = {2: lambda: (cluster.join("odd", **another(tmp_path, OTHER)), gate.touch())}
         report = build(plan, cluster, at=late, notes=notes)
+        with Client(cluster.address) as client:
+            there = {each["name"] for each in client.scheduler_info()["workers"].values()}
 
     assert report.committed
+    assert there == {"good", "odd"}, "it is somebody else's: it was not to be closed"
     assert hashes(tmp_path / "a.zarr") == expected
     (log,) = store.read_runs(open_folder(str(tmp_path / "a.zarr")))
     assert any("has numba 1.2.3" in note and note.endswith("it is not used") for note in notes)
     assert log["cluster"]["workers"] == 2
 
 
+def where(number, run):
+    """A task that says which worker did it, late where that is one of the first."""
+    time.sleep(1.0 if number in (1, 2) else 0.02)
+    return get_worker().address
+
+
+def test_tasks_are_kept_from_an_unfit_worker_also_when_the_fit_ones_change(monkeypatch):
+    monkeypatch.setattr("daskimg.build._crew._LOOK", 0.1)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        ) as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        crew = Crew(client, Patience(), print)
+        crew.wait()
+        odd, first = crew.threads
+        crew.leave_out(odd, "it is odd")
+        results = Jobs(crew, partial(mapped, client, where, "run")).results(range(9))
+
+        places = [next(results)[1]]
+        cluster.scale(3)
+        client.wait_for_workers(3)
+        client.retire_workers([first])
+        places += [place for _, place in results]
+
+        (other,) = crew.threads
+
+    assert len(places) == 9
+    assert set(places) == {first, other}
+    assert odd not in places
+
+
 # What breaks
 
 
 def test_a_worker_lost_with_its_nanny_costs_time_only(table, tmp_path, expected):
-    with strangers.running(tmp_path / "cluster", "a", "b") as cluster:
+    with strangers.running(tmp_path / "cluster", "a", "b", nannies=True) as cluster:
         report = build(
             slow_plan(table, tmp_path / "a.zarr"), cluster, at={4: lambda: cluster.kill("b")}
         )
@@ -333,7 +394,9 @@ def test_a_frozen_worker_is_dropped_when_the_scheduler_has_missed_it(table, tmp_
 
 
 def test_the_last_tasks_are_given_to_idle_workers_too(table, tmp_path, expected, monkeypatch):
-    monkeypatch.setattr("daskimg.build._run.Patience", lambda **_: Patience(straggler=1.0))
+    monkeypatch.setattr(
+        "daskimg.build._run.Patience", lambda **_: Patience(straggler=1.0, result=2.0)
+    )
     notes = []
     with strangers.running(
         tmp_path / "cluster", "a", "b"
@@ -349,12 +412,14 @@ def test_the_last_tasks_are_given_to_idle_workers_too(table, tmp_path, expected,
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_a_lost_scheduler_ends_the_run_and_another_resumes_it(
-    table, tmp_path, expected, monkeypatch, how
+    foreign, table, tmp_path, expected, monkeypatch, how
 ):
-    monkeypatch.setattr("daskimg.build._run.Patience", lambda **_: Patience(scheduler=3.0))
+    monkeypatch.setattr(
+        "daskimg.build._run.Patience", lambda **_: Patience(scheduler=2.0, result=2.0)
+    )
     url = tmp_path / "a.zarr"
     lost = []
-    with strangers.running(tmp_path / "1", "a") as cluster:
+    with strangers.running(tmp_path / "cluster", "a") as cluster:
         lose_it = cluster.kill if how == "killed" else cluster.freeze
 
         def lose():
@@ -365,8 +430,7 @@ def test_a_lost_scheduler_ends_the_run_and_another_resumes_it(
             build(slow_plan(table, url), cluster, at={4: lose})
         took = time.monotonic() - lost[0]
     done = finished(url)
-    with strangers.running(tmp_path / "2", "a") as cluster:
-        report = build(slow_plan(table, url), cluster)
+    report = build(slow_plan(table, url), foreign)
 
     assert 4 <= done < 20
     assert took < 60
@@ -390,21 +454,32 @@ if __name__ == "__main__":
 """
 
 
+def runs_of(dask_scheduler):
+    """What a scheduler keeps of runs, for workers that join and for itself."""
+    kept = [*dask_scheduler.worker_plugins, *dask_scheduler.plugins]
+    return [name for name in kept if name.startswith("daskimg-")]
+
+
 def test_workers_stop_when_the_client_is_lost_and_a_new_one_resumes_at_once(
     foreign, labels, table, tmp_path, expected
 ):
     url = tmp_path / "a.zarr"
     script = tmp_path / "client.py"
     script.write_text(CLIENT)
+    secret = {"DASKIMG_STORAGE": '{"gs": {"token": "very-secret"}}'}
 
-    scenes.kill_when(scenes.start(script, labels, url, foreign.file), lambda: finished(url) >= 4)
+    client = scenes.start(script, labels, url, foreign.file, **secret)
+    scenes.kill_when(client, lambda: finished(url) >= 4)
     time.sleep(2.0)  # what was begun is finished: a shard takes a tenth of that
     done = finished(url)
+    with Client(foreign.address) as other:
+        left = other.run_on_scheduler(runs_of), *other.run(fetch.lenders).values()
     time.sleep(1.0)
     later = finished(url)
     report = build(slow_plan(table, url), foreign)
 
     assert 4 <= done < 20
+    assert left == ([], [], []), "keys of a client that is gone"
     assert later == done
     assert report.resumed == 2 * done
     assert hashes(url) == expected
@@ -417,7 +492,7 @@ def test_one_picture_that_kills_its_worker_costs_one_sample_on_any_cluster(
 
     recipe = daskimg.Recipe((killers.Killer(16, 16, rows=(11,)),))
     plan = scenes.plan(table, tmp_path / "a.zarr", shard=4, chunk=2, recipe=recipe, max_failed=1)
-    with strangers.running(tmp_path / "cluster", "a", "b") as cluster:
+    with strangers.running(tmp_path / "cluster", "a", "b", nannies=True) as cluster:
         report = build(plan, cluster)
 
     assert report.reasons == {"format": 2, "killed its worker": 1}

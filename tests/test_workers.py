@@ -1,18 +1,23 @@
 """Workers of a cluster that knows nothing of a run: what they are given, and what they forget."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import scenes
 from distributed import Client, LocalCluster
+from web import serving
 
 import daskimg
 from daskimg import fetch, run
+from daskimg.build._crew import Crew, Patience
 from daskimg.build._workers import set_up
+from daskimg.fetch._systems import remote, start
 
 # gcsfs hands large bodies to aiohttp as bytes, and aiohttp would rather have a file.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
@@ -51,13 +56,18 @@ def storage(gcs_server):
     return {"gs": {**gcs_server.storage_options, "secret_note": TOKEN}}
 
 
-def reads_of(client):
-    """What each worker gives to gcsfs."""
-    return list(client.run(_storage).values())
+def crew(client, name):
+    return Crew(client, Patience(), print, name=name)
 
 
-def _storage():
-    return fetch.configured().storage_of("gs")
+def reads_of(client, name="run"):
+    """What each worker gives to gcsfs for a run."""
+    return list(client.run(_storage, name).values())
+
+
+def _storage(name):
+    with fetch.acting_for(name):
+        return fetch.configured().storage_of("gs")
 
 
 def test_a_foreign_cluster_builds_with_the_options_of_the_client(strangers, bucket, storage):
@@ -73,12 +83,14 @@ def test_a_foreign_cluster_builds_with_the_options_of_the_client(strangers, buck
 
 def test_a_worker_that_joins_later_is_set_up_too_and_all_forget_in_the_end(strangers, storage):
     with fetch.using(fetch.Options(storage=storage, attempts=3)):
-        with set_up(strangers):
+        with set_up(crew(strangers, "run")):
             strangers.cluster.scale(2)
             strangers.wait_for_workers(2)
             during = reads_of(strangers)
         after = reads_of(strangers)
     strangers.cluster.scale(1)
+    while len(strangers.scheduler_info(n_workers=-1)["workers"]) > 1:
+        time.sleep(0.1)
 
     assert during == [storage["gs"]] * 2
     assert after == [{}, {}]
@@ -88,13 +100,57 @@ def test_two_runs_on_one_cluster_keep_apart(strangers):
     def given(token):
         return fetch.using(fetch.Options(storage={"gs": {"token": token}}))
 
-    with given("first"), set_up(strangers):
-        with given("second"), set_up(strangers):
-            inner = reads_of(strangers)
-        outer = reads_of(strangers)
+    with given("first"), set_up(crew(strangers, "a")):
+        with given("second"), set_up(crew(strangers, "b")):
+            both = [reads_of(strangers, name)[0] for name in ("a", "b", "nobody")]
+        later = [reads_of(strangers, name)[0] for name in ("a", "b")]
 
-    assert inner[0] == {"token": "second"}
-    assert outer[0] == {"token": "first"}
+    assert both == [{"token": "first"}, {"token": "second"}, {}]
+    assert later == [{"token": "first"}, {}]
+
+
+@pytest.fixture
+def lent():
+    """Two runs in this process, of which the second may send nine requests a second."""
+    fetch.lend("a", {"attempts": 3})
+    fetch.lend("b", {"attempts": 5, "requests_per_second": 9})
+    yield
+    for name in ("a", "b"):
+        fetch.take_back(name)
+
+
+def test_each_run_of_a_process_has_its_own_limit_connections_and_counts(lent):
+    fetch.traffic(reset=True)
+    with serving() as server:
+        with fetch.acting_for("a"):
+            fetch.read(f"{server.url}/1")
+            fetch.limiter().slow({"read": 1.0})
+            system = remote(server.url)[0]
+        with fetch.acting_for("b"):
+            others = fetch.limiter().paces(), remote(server.url)[0], fetch.traffic()
+        with fetch.acting_for("a"):
+            mine = fetch.limiter().paces(), remote(server.url)[0], fetch.traffic()
+
+    assert others[0] == pytest.approx({"read": 4000, "write": 800, "all": 9}, rel=0.01)
+    assert mine[0] == pytest.approx({"read": 2000, "write": 800}, rel=0.05)
+    assert mine[1] is system
+    assert others[1] is not system
+    assert (mine[2].requests["read"], others[2].requests["read"]) == (1, 0)
+    assert fetch.traffic().requests["read"] == 0
+
+
+def test_threads_and_the_loop_know_for_whom_they_ask(lent):
+    def attempts():
+        return fetch.configured().attempts
+
+    async def later():
+        return await asyncio.to_thread(attempts)
+
+    with fetch.acting_for("b"), fetch.threads(1) as pool:
+        found = pool.submit(attempts).result(), start(later()).result()
+
+    assert found == (5, 5)
+    assert attempts() == fetch.Options().attempts
 
 
 def test_options_that_are_lent_while_others_are_put_together_hold_afterwards():
@@ -109,15 +165,18 @@ def test_options_that_are_lent_while_others_are_put_together_hold_afterwards():
 
     fetch.lend("slow", Slow(read_seconds=5))
     try:
-        first = fetch.configured()
-        other.join()
-        second = fetch.configured()
+        with fetch.acting_for("slow"):
+            first = fetch.configured()
+            other.join()
+            second = fetch.configured()
+        with fetch.acting_for("other"):
+            third = fetch.configured()
     finally:
         fetch.take_back("slow")
         fetch.take_back("other")
 
-    assert first.read_seconds == 5
-    assert (second.read_seconds, second.attempts) == (5, 3)
+    assert first == second
+    assert (first.read_seconds, third.attempts) == (5, 3)
 
 
 def test_what_a_worker_was_started_with_stands_where_the_client_says_nothing(monkeypatch):
@@ -126,7 +185,8 @@ def test_what_a_worker_was_started_with_stands_where_the_client_says_nothing(mon
     fetch.configure(None)
 
     fetch.lend("run", {"storage": {"gs": {"project": "p"}}, "read_seconds": 5})
-    lent = fetch.configured()
+    with fetch.acting_for("run"):
+        lent = fetch.configured()
     fetch.take_back("run")
 
     assert lent.storage_of("gs") == {"token": "own", "project": "p"}
@@ -137,7 +197,7 @@ def test_what_a_worker_was_started_with_stands_where_the_client_says_nothing(mon
 
 
 def test_threads_of_the_client_keep_its_own_options(threads):
-    with fetch.using(fetch.Options(attempts=3)), set_up(threads):
+    with fetch.using(fetch.Options(attempts=3)), set_up(crew(threads, "run")):
         fetch.configure(fetch.Options(attempts=5))
 
         assert fetch.configured().attempts == 5
@@ -150,7 +210,7 @@ def test_a_secret_of_the_options_is_on_no_page_in_no_log_and_no_object(
     with fetch.using(fetch.Options(storage=storage)):
         manifest = daskimg.read_manifest(f"gs://{bucket}/in/labels.csv")
         scenes.build(manifest, out, strangers, max_failed=1)
-        with set_up(strangers):
+        with set_up(crew(strangers, "run")):
             told = [
                 strangers.get_scheduler_logs(), strangers.get_worker_logs(),
                 strangers.get_events(), strangers.scheduler_info(n_workers=-1),

@@ -55,6 +55,10 @@ class Held:
         """Return an epoch from its beginning."""
         return self.samples.batches(self._size, **self._settings | {"epoch": epoch})
 
+    def beginning(self) -> dict[str, Any]:
+        """Return the state of the first epoch's beginning."""
+        return dict(self.batches(self.first).state_dict())
+
     def go_on(self, epoch: int) -> Epoch:
         """Return an epoch from where a state was taken, if one waits, or its beginning."""
         state, self._state = self._state, None

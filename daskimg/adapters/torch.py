@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _WORKER = "worker"  # in a state: whose own it is
 _NO_WORKERS = -1  # seeds of loaders are 0 or more
+_PLACE = ("seed", "epoch", "position")  # of a state: what is another each time
+_WORDS = 1 << 64  # tensors in shared memory have no unsigned numbers
 
 
 def own_rank() -> dict[str, int]:
@@ -68,6 +70,9 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # torch has no types
         # Whose workers were the first to read since a state was loaded: they went on there, and
         # those of a later iteration, which are new and have the state, too, must not.
         self._read_by = torch.tensor([_NO_WORKERS]).share_memory_()
+        # States that were loaded, their number first; and how many this copy has heard of.
+        self._loaded = torch.zeros(1 + len(_PLACE), dtype=torch.int64).share_memory_()
+        self._heard = 0
         self._state: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
@@ -79,6 +84,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # torch has no types
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
+        self._hear()
         own = _WORKER in (self._held.waiting() or {})
         loader = _NO_WORKERS if worker is None else worker.seed - worker.id
         first = int(self._read_by)
@@ -93,6 +99,14 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # torch has no types
         self._state = _state_of(epoch)
         with epoch:
             yield from self._handed_over(epoch)
+
+    def _hear(self) -> None:
+        """Go on from the state that was loaded since, in the process that made this one."""
+        number, *place = self._loaded.tolist()
+        if number != self._heard:
+            self._heard = number
+            numbers = (each % _WORDS for each in place)
+            self._held.wait_at(self._held.beginning() | dict(zip(_PLACE, numbers, strict=True)))
 
     def _handed_over(self, epoch: Epoch) -> Iterator[Batch]:
         waiting = None
@@ -151,6 +165,9 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]  # torch has no types
         self._epoch[0] = self._held.wait_at(state)
         if worker is None:
             self._read_by[0] = _NO_WORKERS
+            self._heard += 1
+            place = (np.uint64(state[name]).astype(np.int64).item() for name in _PLACE)
+            self._loaded[:] = torch.tensor([self._heard, *place])
 
 
 class TorchSamples(Dataset):  # type: ignore[misc]  # torch has no types here

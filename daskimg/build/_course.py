@@ -15,7 +15,7 @@ from daskimg import fetch, store
 from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
 from daskimg.build._resume import finished
-from daskimg.build._shards import build_shard, build_tried, placed, read_rows, told
+from daskimg.build._shards import build_shard, build_tried, read_rows, told
 from daskimg.build._shelves import Shelves
 from daskimg.build._suspects import convict, described
 from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
@@ -23,7 +23,7 @@ from daskimg.task import REPORT, ROWS
 from daskimg.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from distributed import Future
 
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from daskimg.fetch import Folder
     from daskimg.plan import Brief, Plan, ShardRows
 
-    Submit = Callable[[Sequence[Any], list[str], bool], list[Future[Any]]]
+    Submit = Callable[[Sequence[Any], dict[str, Any], bool], list[Future[Any]]]
 
 _ROUNDS = 3  # of shards that kill their workers: each but the last ends with a look at their rows
+_KNOWN = 100_000  # shards whose entries workers are asked for; those of others are read
 _EARLY = 1000  # samples after which a run that mostly fails is stopped
 
 _FINISHED = "another run has finished this store meanwhile"
@@ -111,37 +112,36 @@ class Course:
 
     def _build_shards(self, run: str) -> None:
         """Build all shards; those that kill their workers at last, without the row that does."""
-        spans = self._unfinished(run)
+        spans: Iterable[ShardRows] = self._unfinished(run)
         for round_ in range(_ROUNDS):
-            spans = self._build_some(run, spans)
-            if not spans:
+            spans = killers = self._build_some(run, spans)
+            if not killers:
                 return
             if round_ < _ROUNDS - 1:
-                convict(self._crew, self._folder, run, spans)
+                convict(self._crew, self._folder, run, killers)
         raise StoppedError(
-            f"{described(spans[0])} kills its worker, and none of its rows does so alone: the "
+            f"{described(killers[0])} kills its worker, and none of its rows does so alone: the "
             f"workers may lack memory; give them more, or fewer threads, and run the same "
             f"command again to go on"
         )
 
-    def _unfinished(self, run: str) -> list[ShardRows]:
-        """Return the shards that need a task; count the others."""
-        spans = self._plan.shard_rows()
+    def _unfinished(self, run: str) -> Iterator[ShardRows]:
+        """Return the shards that need a task, one by one; the others are counted before."""
         if self._fresh:
-            return spans
-        known: set[int] = set()
+            return self._plan.shard_rows()
+        known = bytearray(self._plan.shards)  # a byte a shard, of which there may be millions
         for entries, traffic, worker in finished(self._crew, self._folder, run):
             for entry in entries:
-                known.add(entry.shard)
-                self._made_on[entry.shard] = worker
+                known[entry.shard] = True
+                self._note(entry.shard, worker)
                 self._tally.resume(entry)
             self._tally.traffic.add(traffic)
             self._on_tally(self._tally)
             if self._channel is not None:
                 self._channel.resumed(self._crew.client, entries)
-        return [span for span in spans if span.shard not in known]
+        return (span for span in self._plan.shard_rows() if not known[span.shard])
 
-    def _build_some(self, run: str, spans: list[ShardRows]) -> list[ShardRows]:
+    def _build_some(self, run: str, spans: Iterable[ShardRows]) -> list[ShardRows]:
         """Build shards without what is known to kill, and return those that killed workers."""
         killed: list[ShardRows] = []
         convicted = () if self._fresh else store.read_verdicts(self._folder)
@@ -155,28 +155,35 @@ class Course:
     def _count(self, report: Any) -> None:
         self._tally.add(report)
         line = report.iloc[0]
-        self._made_on[int(line["shard"])] = line["address"]
+        self._note(int(line["shard"]), line["address"])
         self._tally.seconds = time.perf_counter() - self._began
         self._on_tally(self._tally)
         self._stop_early()
+
+    def _note(self, shard: int, worker: str) -> None:
+        """Note who has the entry of a shard: of the first ones only, there may be millions."""
+        if len(self._made_on) < _KNOWN:
+            self._made_on[shard] = worker
 
     def _submit(
         self,
         run: str,
         convicted: Killers,
         spans: Sequence[ShardRows],
-        workers: list[str],
+        placed: dict[str, Any],
         again: bool,
     ) -> list[Future[Any]]:
         """Hand out one partition a shard; those whose rows were tried to whom has them still."""
         at_home = [span for span in spans if not again and self._was_tried(span)]
         others = [span for span in spans if span not in at_home]
-        futures = {span: self._at_home(run, convicted, span) for span in at_home}
-        found = self._persist(run, convicted, again, others, workers)
+        futures = {span: self._at_home(run, convicted, span, placed) for span in at_home}
+        found = self._persist(run, convicted, others, placed, again)
         futures |= dict(zip(others, found, strict=True))
         return [futures[span] for span in spans]
 
-    def _at_home(self, run: str, convicted: Killers, span: ShardRows) -> Future[Any]:
+    def _at_home(
+        self, run: str, convicted: Killers, span: ShardRows, placed: dict[str, Any]
+    ) -> Future[Any]:
         """Hand out a shard whose rows were tried to where they are kept.
 
         No restriction to that worker: with one, nobody else may have it when that is lost.
@@ -184,7 +191,8 @@ class Course:
         assert self._tried is not None
         key = f"daskimg-shard-{uuid.uuid4().hex}"
         trial = self._tried.future
-        return self._crew.client.submit(build_tried, span, run, convicted, trial, key=key)
+        client = self._crew.client
+        return client.submit(build_tried, span, run, convicted, trial, key=key, **placed)
 
     def _was_tried(self, span: ShardRows) -> bool:
         rows = self._tried.rows if self._tried else ()
@@ -194,9 +202,9 @@ class Course:
         self,
         run: str,
         convicted: Killers,
-        again: bool,
         spans: Sequence[ShardRows],
-        workers: list[str],
+        placed: dict[str, Any],
+        again: bool,
     ) -> list[Future[Any]]:
         """Hand out one partition a shard; never repartitioned: a shard has one writer."""
         import dask.dataframe as dd  # here: it takes longer than a cluster takes to start
@@ -216,8 +224,7 @@ class Course:
                 token=f"shard-{uuid.uuid4().hex}",
             )
             # One task a shard, not two: of their names the dashboard makes daskimg-shard.
-            graph = reports.optimize()
-            futures = futures_of(self._crew.client.persist(graph, **placed(workers)))
+            futures = futures_of(self._crew.client.persist(reports.optimize(), **placed))
             return sorted(futures, key=lambda future: future.key[1])  # by partition
 
     def _stop_early(self) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NEWS = 3.0  # seconds that workers have to listen
 _PARTING = 5.0  # seconds that are waited for workers to forget a run
+_NO_PARTING = 0.2  # once one of them has not answered for so long
 _LOOK = 5.0  # seconds between looks at the scheduler
 _BLINK = 3.0  # seconds in which a nanny starts a worker anew: not worth a line
 _GO_ON = "run the same command again to go on"
@@ -40,11 +41,15 @@ class Patience:
         For an answer of the scheduler: one that is frozen, or cut off, ends the run.
     straggler
         For the last tasks, at least, before they are given to idle workers, too.
+    result
+        For the few bytes of a result: its worker may be frozen by now, and all others are
+        waiting. What does not come is made again elsewhere.
     """
 
     workers: float = 300.0
     scheduler: float = 60.0
     straggler: float = 10.0
+    result: float = 10.0
 
 
 @dataclass(slots=True)
@@ -60,9 +65,11 @@ class Crew:
     name
         Of the run, as the cluster knows it.
     threads, memory
-        Of each worker that is there, by address.
+        Of each worker that is there and may be used, by address.
     seen, lost
         Workers that were there at some time; those that are not any more.
+    unfit
+        Workers that are not used. They may be somebody else's, and stay.
     retried, doubled
         Jobs that were tried again; those that were given to a second worker while the first
         had not answered.
@@ -76,13 +83,14 @@ class Crew:
     memory: dict[str, int] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
+    unfit: set[str] = field(default_factory=set)
     retried: int = 0
     doubled: int = 0
     _looked: float = 0.0
     _alone_since: float | None = None
     _told: bool = False
     _parts: int = 0
-    _dismissed: set[str] = field(default_factory=set)
+    _parting: float = _PARTING
     _unreached: dict[str, set[str]] = field(default_factory=dict)
 
     def wait(self) -> None:
@@ -107,12 +115,13 @@ class Crew:
         now = time.monotonic()
         if not at_once and now - self._looked < _LOOK:
             return bool(self.threads)
-        workers = self.ask("identity", n_workers=-1)["workers"]
+        there = self.ask("identity", n_workers=-1)["workers"]
         self._looked = time.monotonic()
+        workers = {each: facts for each, facts in there.items() if each not in self.unfit}
         self.threads = {address: int(facts["nthreads"]) for address, facts in workers.items()}
         self.memory = {each: int(facts["memory_limit"] or 0) for each, facts in workers.items()}
-        self.lost |= self.seen - set(self.threads)
-        self.seen |= set(self.threads)
+        self.lost |= self.seen - set(there)
+        self.seen |= set(there)
         self._mind_the_gap(now)
         return bool(self.threads)
 
@@ -174,9 +183,17 @@ class Crew:
             )
         except TimeoutError:
             raise StoppedError(
-                f"a worker has not answered for {seconds:g} seconds; take it away, and {_GO_ON}"
+                f"{self._silent()} has not answered for {seconds:g} seconds; take it away, or "
+                f"wait until the scheduler does, and {_GO_ON}"
             ) from None
         return found
+
+    def _silent(self) -> str:
+        """Name the worker that the scheduler has not heard of for the longest time."""
+        workers = self.ask("identity", n_workers=-1)["workers"]
+        if not workers:
+            return "a worker"
+        return f"worker {min(workers, key=lambda each: workers[each]['last_seen'])}"
 
     def fresh(self) -> str:
         """Return a name for a part of the run: whose it is tells ``run_of``."""
@@ -191,9 +208,13 @@ class Crew:
         Exception
             What the first of them says that cannot be.
         """
-        answers = self.ask(
-            "register_worker_plugin", plugin=dumps(plugin), name=name, idempotent=False
-        )
+        words = {"plugin": dumps(plugin), "name": name, "idempotent": False}
+        try:
+            answers = self.ask("register_worker_plugin", **words)
+        except StoppedError:
+            self.look(at_once=True)  # raises that if it is the scheduler
+            # A worker has gone in this moment, as they do where machines are taken away.
+            answers = self.ask("register_worker_plugin", **words)
         for answer in answers.values():
             if answer["status"] == "error":
                 raise loads(answer["exception"])
@@ -202,23 +223,36 @@ class Crew:
         """Have workers forget a plugin; the scheduler may be gone, or a worker be frozen."""
         if self.client.status != "running":
             return
+        call = self.client._unregister_worker_plugin
+        parting, self._parting = self._parting, _NO_PARTING
         with suppress(Exception):
-            call = self.client._unregister_worker_plugin
-            self.client.sync(call, name, callback_timeout=_PARTING)
+            self.client.sync(call, name, callback_timeout=parting)
+            self._parting = parting
 
-    def others(self, avoided: Iterable[str]) -> list[str]:
-        """Return the workers that are there, but for some."""
-        return sorted(set(self.threads) - set(avoided))
+    def others(self, avoided: str) -> list[str]:
+        """Return the workers that are there, but for one."""
+        return sorted(set(self.threads) - {avoided})
 
-    def dismiss(self, address: str, fault: str) -> None:
-        """Have a worker leave that is not fit for the run."""
-        if address in self._dismissed:  # by another of its tasks
+    def placed(self, workers: Iterable[str] = ()) -> dict[str, Any]:
+        """Return where tasks go, as Dask takes it: rather to these workers than to others.
+
+        Once there are some that are not used, tasks are bound to those that are. Before they
+        are not: the scheduler then holds back what no thread is free for, and what it has not
+        given away is not blamed for the loss of a worker.
+        """
+        chosen = list(workers)
+        if self.unfit:
+            return {"workers": chosen or sorted(self.threads), "allow_other_workers": False}
+        return {"workers": chosen, "allow_other_workers": True} if chosen else {}
+
+    def leave_out(self, address: str, fault: str) -> None:
+        """Use a worker no more."""
+        if address in self.unfit:  # by another of its tasks
             return
-        self._dismissed.add(address)
+        self.unfit.add(address)
         self.seen.add(address)
         self.threads.pop(address, None)
         self.tell(f"{fault}: it is not used")
-        self.ask("retire_workers", workers=[address], close_workers=True)
 
     def reached(self) -> None:
         """Note that a job was done: storage is in reach of somebody."""

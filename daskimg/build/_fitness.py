@@ -22,6 +22,7 @@ from distributed import WorkerPlugin
 from distributed.protocol.pickle import dumps
 
 from daskimg import fetch, store
+from daskimg.build._crew import run_of
 from daskimg.decode import decoder_versions
 from daskimg.errors import DaskimgError, PlanError
 from daskimg.words import megabytes
@@ -124,16 +125,17 @@ class _Fitness(WorkerPlugin):
         self._needs = needs
 
     async def setup(self, worker: Worker) -> None:
-        asked = asyncio.to_thread(fault_of, self._needs)
         try:
-            fault = await asyncio.wait_for(asked, _CANARY)
+            with fetch.acting_for(run_of(self.name)):
+                asked = asyncio.to_thread(fault_of, self._needs)
+                fault = await asyncio.wait_for(asked, _CANARY)
         except TimeoutError:
             fault = f"has not read a picture and found the store within {_CANARY:g} seconds"
         if fault:
-            FAULTS[self.name] = f"worker {worker.address} {fault}"
+            FAULTS[run_of(self.name)] = f"worker {worker.address} {fault}"
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
-        FAULTS.pop(self.name, None)
+        FAULTS.pop(run_of(self.name), None)
 
 
 def check_memory(crew: Crew, plan: Plan) -> None:
@@ -181,15 +183,16 @@ def fit(crew: Crew, plan: Plan) -> Iterator[None]:
     PlanError
         If one is not fit: nothing has been written.
     """
+    name = crew.fresh()
     with _mark(plan.url) as mark:
         needs = Needs(versions(), dumps(plan.recipe), _readable(plan), plan.url, mark)
-        crew.register(_Fitness(crew.name, needs), crew.name)
+        crew.register(_Fitness(name, needs), name)
         faults = crew.everywhere(FAULTS.get, crew.name)
     try:
         refuse(fault for fault in faults.values() if fault)
         yield
     finally:
-        crew.unregister(crew.name)
+        crew.unregister(name)
 
 
 def refuse(faults: Iterable[str]) -> None:

@@ -7,10 +7,10 @@ of is given to another worker without a question, and the first answer counts.
 from __future__ import annotations
 
 import time
-from collections import deque
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -30,8 +30,8 @@ Item = TypeVar("Item")
 
 _TRIES = 3  # of a job, each on another worker; storage has its own retries below that
 _WAVE = 2000  # jobs that the scheduler holds; more would only be its memory
+_BOUND_WAVE = 2  # for each thread, where jobs are bound to workers
 _TICK = 0.5  # seconds after which the crew is looked at though nothing has come back
-_FETCH = 30.0  # seconds for the few bytes of a result: its worker may be frozen by now
 _NONE = object()  # no result: a task may have returned None
 _DAWDLING = 3  # times the mean job's time
 
@@ -41,6 +41,8 @@ class _Job(Generic[Item]):
     item: Item
     tries: int = 0
     futures: set[Future[Any]] = field(default_factory=set)
+    bound: frozenset[str] = frozenset()  # the only workers that may do it; none means any
+    again: bool = False  # whether it was handed out before
 
 
 class Jobs(Generic[Item]):
@@ -51,8 +53,8 @@ class Jobs(Generic[Item]):
     crew
         The cluster.
     submit
-        Hands some items out, to these workers rather than others where there are any given,
-        and returns a future for each. Last it is told whether they were handed out before.
+        Hands some items out, placed as ``Crew.placed`` says, and returns a future for each. Last
+        it is told whether they may have been done before.
     on_killed
         Takes an item that has killed as many workers as the scheduler allows; by default that
         ends the run.
@@ -61,14 +63,16 @@ class Jobs(Generic[Item]):
     def __init__(
         self,
         crew: Crew,
-        submit: Callable[[Sequence[Item], list[str], bool], list[Future[Any]]],
+        submit: Callable[[Sequence[Item], dict[str, Any], bool], list[Future[Any]]],
         on_killed: Callable[[Item], object] | None = None,
     ) -> None:
         self._crew = crew
         self._submit = submit
         self._on_killed = on_killed or _stop
         self._jobs: dict[Any, _Job[Item]] = {}
-        self._waiting: deque[Item] = deque()
+        self._waiting: Iterator[_Job[Item]] = iter(())
+        self._all_out = False  # whether nothing waits
+        self._turned_away: list[_Job[Item]] = []  # by workers that are not fit
         self._back: SimpleQueue[Future[Any]] = SimpleQueue()
         self._done = 0
 
@@ -80,16 +84,17 @@ class Jobs(Generic[Item]):
         StoppedError
             If a job fails on several workers, or nothing can come back any more.
         """
-        self._waiting = deque(items)
+        self._waiting, self._all_out = map(_Job, items), False
         self._began = self._heard = self._last = time.monotonic()
         self._done = 0
         try:
             self._hand_out()
-            while self._jobs:
+            while self._jobs or self._turned_away or not self._all_out:
                 for future, found in self._fetched(list(self._returned())):
                     yield from self._taken(future, found)
-                self._hand_out()
                 self._crew.look()
+                self._free_stranded()
+                self._hand_out()
                 self._double()
         finally:
             left = [future for job in self._jobs.values() for future in job.futures]
@@ -100,16 +105,44 @@ class Jobs(Generic[Item]):
 
     def _hand_out(self) -> None:
         """Keep the scheduler supplied: a new wave when half of the last one is back."""
-        if not self._waiting or len(self._jobs) > _WAVE // 2:
+        wave = self._wave
+        if len(self._jobs) > wave // 2 or (self._all_out and not self._turned_away):
             return
-        items = [self._waiting.popleft() for _ in range(min(_WAVE, len(self._waiting)))]
-        for item, future in zip(items, self._submit(items, [], False), strict=True):
-            self._follow(_Job(item), future)
+        jobs = self._turned_away[:wave]
+        del self._turned_away[:wave]
+        jobs += islice(self._waiting, wave - len(jobs))
+        self._all_out = len(jobs) < wave
+        self._begin(jobs)
 
-    def _follow(self, job: _Job[Item], future: Future[Any]) -> None:
-        job.futures.add(future)
-        self._jobs[future.key] = job
-        future.add_done_callback(self._back.put)
+    @property
+    def _wave(self) -> int:
+        """The jobs that the scheduler holds; what is bound to workers, it gives them at once."""
+        if not self._crew.unfit:
+            return _WAVE
+        return _BOUND_WAVE * sum(self._crew.threads.values())  # none, while there is no worker
+
+    def _begin(self, jobs: Sequence[_Job[Item]], workers: Sequence[str] = ()) -> None:
+        """Hand jobs out, to these workers rather than others where some are given."""
+        if not jobs:
+            return
+        placed = self._crew.placed(workers)
+        bound = frozenset() if placed.get("allow_other_workers", True) else placed["workers"]
+        again = any(job.again for job in jobs)
+        futures = self._submit([job.item for job in jobs], placed, again)
+        for job, future in zip(jobs, futures, strict=True):
+            job.bound, job.again = frozenset(bound), True
+            job.futures.add(future)
+            self._jobs[future.key] = job
+            future.add_done_callback(self._back.put)
+
+    def _free_stranded(self) -> None:
+        """Take back jobs that are bound to workers of which none is left."""
+        there = self._crew.threads.keys()
+        bound = {job for job in self._jobs.values() if job.bound}
+        for job in [job for job in bound if job.bound.isdisjoint(there)]:
+            for future in list(job.futures):
+                self._drop(job, future)
+            self._turned_away.append(job)
 
     def _returned(self) -> Iterator[Future[Any]]:
         """Yield what has come back; wait a little if nothing has."""
@@ -123,8 +156,8 @@ class Jobs(Generic[Item]):
         ready = [each for each in futures if each.key in self._jobs and each.status == "finished"]
         found: dict[Any, Any] = {}
         with suppress(Exception):  # what is wrong with which of them, the next look tells
-            gather = self._crew.client._gather
-            results = self._crew.client.sync(gather, ready, callback_timeout=_FETCH)
+            gather, patience = self._crew.client._gather, self._crew.patience.result
+            results = self._crew.client.sync(gather, ready, callback_timeout=patience)
             found = {future.key: result for future, result in zip(ready, results, strict=True)}
         for future in futures:
             yield future, found.get(future.key, _NONE)
@@ -136,7 +169,7 @@ class Jobs(Generic[Item]):
         self._heard = self._last = time.monotonic()
         try:
             if found is _NONE:
-                found = future.result(timeout=_FETCH)
+                found = future.result(timeout=self._crew.patience.result)
         except KilledWorker:
             self._drop(job, future)
             if not job.futures:  # else its twin may do better
@@ -172,12 +205,13 @@ class Jobs(Generic[Item]):
         if job.futures:  # its twin may do better
             return
         if isinstance(error, UnfitWorker):
-            self._crew.dismiss(failed, str(error))
-        elif _is_final(error):
+            self._crew.leave_out(failed, str(error))
+            self._turned_away.append(job)
+            return
+        if _is_final(error):
             raise error
-        else:
-            job.tries += 1
-            self._crew.retried += 1
+        job.tries += 1
+        self._crew.retried += 1
         if job.tries == _TRIES:
             if isinstance(error, DaskimgError):
                 raise error
@@ -185,12 +219,14 @@ class Jobs(Generic[Item]):
                 f"{_last_line(error)}; run the same command again to go on"
             ) from error
         self._crew.look(at_once=True)  # placed on one that is lost, it would wait for it for ever
-        (again,) = self._submit([job.item], self._crew.others([failed]), True)
-        self._follow(job, again)
+        if self._crew.unfit and not self._crew.threads:
+            self._turned_away.append(job)
+        else:
+            self._begin([job], self._crew.others(failed))
 
     def _double(self) -> None:
         """Give the last jobs to idle workers, too, if nothing has come back for long."""
-        if self._waiting or not self._jobs or not self._is_late():
+        if not self._all_out or not self._jobs or not self._is_late():
             return
         self._heard = time.monotonic()
         held = self._crew.ask("processing", workers=None)
@@ -207,7 +243,7 @@ class Jobs(Generic[Item]):
             if idle:
                 free[idle[0]] -= 1
                 self._crew.doubled += 1
-                self._follow(job, self._submit([job.item], idle, True)[0])
+                self._begin([job], idle)
 
     def _is_late(self) -> bool:
         """Tell whether nothing has come back for much longer than a job takes."""

@@ -35,26 +35,26 @@ class Pacer:
     ----------
     client
         Of the run.
-    topic
-        Of the events that workers log.
+    run
+        Its name: the topic of the events that workers log.
     """
 
-    def __init__(self, client: Client, topic: str) -> None:
+    def __init__(self, client: Client, run: str) -> None:
         self._client = client
-        self._topic = topic
+        self._run = run
         self._workers = 0
         self._seen: list[Seen] = []
 
     def begin(self) -> fetch.Part:
         """Begin at the bottom of the ramp; return the part of each worker that there is."""
-        fetch.LIMITER.begin()
+        fetch.limiter().begin()
         self._workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
-        return fetch.LIMITER.part(max(1, self._workers))
+        return fetch.limiter().part(max(1, self._workers))
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Divide anew when workers come or go, slow down when they are refused."""
-        self._client.subscribe_topic(self._topic, self._hear)
+        self._client.subscribe_topic(self._run, self._hear)
         loop: Any = self._client.loop
         watch = asyncio.run_coroutine_threadsafe(self._watch(), loop.asyncio_loop)
         try:
@@ -62,7 +62,7 @@ class Pacer:
         finally:
             watch.cancel()
             with suppress(Exception):  # the scheduler may be gone
-                self._client.unsubscribe_topic(self._topic)
+                self._client.unsubscribe_topic(self._run)
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         self._seen.append(event[1]["answers"])  # beside them Dask says which worker it was
@@ -79,13 +79,13 @@ class Pacer:
         workers = max(1, about["n_workers"])
         seen, self._seen = self._seen, []
         if seen:
-            fetch.LIMITER.slow(refused_share(seen, workers))
+            fetch.limiter().slow(refused_share(seen, workers))
         if seen or workers != self._workers:
             self._workers = workers
-            await self._tell(fetch.LIMITER.part(workers))
+            await self._tell(fetch.limiter().part(workers))
 
     async def _tell(self, part: fetch.Part) -> None:
-        told: Any = self._client.run(_follow, home(), part, on_error="ignore")
+        told: Any = self._client.run(_follow, home(), self._run, part, on_error="ignore")
         await asyncio.wait_for(told, _PATIENCE)  # one that is frozen is not waited for
 
 
@@ -112,6 +112,7 @@ def refused_share(seen: Sequence[Seen], workers: int) -> dict[str, float]:
     return shares
 
 
-def _follow(origin: tuple[str, int], part: fetch.Part) -> None:
+def _follow(origin: tuple[str, int], run: str, part: fetch.Part) -> None:
     if origin != home():
-        fetch.LIMITER.follow(part)
+        with fetch.acting_for(run):
+            fetch.limiter().follow(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,8 @@ class Tally:
 def _span(report: pd.Series[Any]) -> Span:
     numbers = int(report["shard"]), int(report["samples"])
     times = float(report["began"]), float(report["ended"])
-    return Span(numbers[0], str(report["worker"]), *times, numbers[1])
+    worker = sys.intern(str(report["worker"]))  # one text for all its tasks
+    return Span(numbers[0], worker, *times, numbers[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ and a few numbers.
 from __future__ import annotations
 
 from collections import ChainMap
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import LocalCluster, WorkerPlugin, get_worker
 from distributed.protocol.pickle import dumps
 
 from daskimg import fetch, store
@@ -23,8 +23,10 @@ from daskimg.build._rest import resting
 from daskimg.build._shown import show_task
 from daskimg.errors import DaskimgError
 from daskimg.task import (
-    Hands,
+    Cores,
     Limits,
+    OwnCores,
+    SharedCores,
     Verdict,
     find_killers,
     must_retry,
@@ -50,8 +52,9 @@ _BRIEFS: dict[str, Brief] = {}
 _CHANNELS: dict[str, Channel] = {}
 """How they tell the scheduler what they do, those that it watches."""
 
-_HANDS: dict[str, Hands] = {}
-"""The threads of the workers in this process, by the worker's address."""
+_CORES: dict[str, Cores] = {}
+"""Those of the machine, where all workers of a run share it, by the run's name; else those of
+the workers in this process, by their addresses."""
 
 Killers = tuple[tuple[int, int], ...]
 """(shard, row) of what killed its worker."""
@@ -67,10 +70,11 @@ class UnfitWorker(DaskimgError):
 class _Told(WorkerPlugin):
     """Tells a worker what a run does, before its first task: also one that joins later."""
 
-    def __init__(self, brief: Brief, channel: Channel | None) -> None:
+    def __init__(self, brief: Brief, channel: Channel | None, cores: str | None) -> None:
         self.name = brief.call
         self._brief = brief
         self._channel = channel
+        self._cores = cores
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS[self.name] = self._brief
@@ -78,22 +82,37 @@ class _Told(WorkerPlugin):
             store.note_claim(self._brief.url, self._brief.run)  # the client made sure
         if self._channel is not None:
             _CHANNELS[self.name] = self._channel
+        if self._cores is not None:
+            _CORES[self.name] = SharedCores(self._cores)
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS.pop(self.name, None)
         store.forget_claim(self._brief.url, self._brief.run)
         store.SHELF.clear(self.name)
         _CHANNELS.pop(self.name, None)
+        _CORES.pop(self.name, None)
 
 
 @contextmanager
 def told(crew: Crew, brief: Brief, channel: Channel | None = None) -> Iterator[str]:
     """Have all workers know what a run does while the context lasts; yield the part's name."""
-    crew.register(_Told(brief, channel), brief.call)
-    try:
-        yield brief.call
-    finally:
-        crew.unregister(brief.call)
+    with _machine(crew) as cores:
+        crew.register(_Told(brief, channel, cores), brief.call)
+        try:
+            yield brief.call
+        finally:
+            crew.unregister(brief.call)
+
+
+@contextmanager
+def _machine(crew: Crew) -> Iterator[str | None]:
+    """Yield a folder of this machine's cores for as many threads as are there, if it has all."""
+    if not isinstance(crew.client.cluster, LocalCluster):
+        yield None
+        return
+    with TemporaryDirectory(prefix="daskimg-cores-") as folder:
+        SharedCores.lay_out(folder, sum(crew.threads.values()))
+        yield folder
 
 
 def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
@@ -109,14 +128,16 @@ def build_shard(
 
     ``again`` says that somebody else may have built it by now.
     """
-    with _part(run) as told_brief, resting(told_brief) as rest:
+    with _part(run) as told_brief, resting() as rest:
         brief, channel = replace(told_brief, convicted=convicted), _CHANNELS.get(run)
         worker = get_worker()
-        hands = _HANDS.setdefault(worker.address, Hands(worker.state.nthreads))
+        cores = _CORES.get(run) or _CORES.setdefault(
+            worker.address, OwnCores(worker.state.nthreads)
+        )
         if channel:
-            report = show_task(rows, brief, channel, rest, hands, again=again)
+            report = show_task(rows, brief, channel, rest, cores, again=again)
         else:
-            report = run_task(rows, brief, rest=rest, hands=hands, again=again)
+            report = run_task(rows, brief, rest=rest, cores=cores, again=again)
         return report.assign(worker=str(worker.name), address=worker.address)
 
 
@@ -125,7 +146,7 @@ def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffi
 
     Also the traffic since, and the address of this worker: it keeps them for the commit.
     """
-    with _part(run) as brief, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with _part(run) as brief, fetch.threads(_AT_ONCE) as pool:
         read = partial(store.read_content, fetch.open_folder(brief.url))
         kept = []
         for shard, content in zip(shards, pool.map(read, shards), strict=True):
@@ -186,26 +207,26 @@ def mapped(
     work: Callable[..., Any],
     run: str,
     items: Sequence[Any],
-    workers: list[str],
+    placed: dict[str, Any],
     again: bool = False,  # noqa: ARG001  such work does the same each time
 ) -> list[Future[Any]]:
-    """Hand out work on some items, a task each, to these workers if any are named."""
-    return list(client.map(work, items, run=run, pure=False, **placed(workers)))
-
-
-def placed(workers: Sequence[str]) -> dict[str, Any]:
-    """Return what has Dask place a task on some workers rather than others, if any are named."""
-    return {"workers": list(workers), "allow_other_workers": True} if workers else {}
+    """Hand out work on some items, a task each, placed as ``Crew.placed`` says."""
+    return list(client.map(work, items, run=run, pure=False, **placed))
 
 
 @contextmanager
 def _part(run: str) -> Iterator[Brief]:
-    """Yield what a task is told; note on its errors whose they are: the next try is another's."""
+    """Yield what a task is told, and act for its run, with that one's credentials and limits.
+
+    On errors it is noted whose they are: the next try is another worker's.
+    """
+    name = run_of(run)
     try:
-        fault = FAULTS.get(run_of(run))
+        fault = FAULTS.get(name)
         if fault:
             raise UnfitWorker(fault)
-        yield _BRIEFS[run]
+        with fetch.acting_for(name):
+            yield _BRIEFS[run]
     except Exception as error:
         error.add_note(f"{_ON}{get_worker().address}")
         raise

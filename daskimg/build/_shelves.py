@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from daskimg import fetch, store
-from daskimg.build._shards import assemble_rows, assemble_samples, hand_over, placed
+from daskimg.build._shards import assemble_rows, assemble_samples, hand_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,26 +40,26 @@ class Shelves:
         self._brief = brief
         # A disk has no latency, and its entries are in the page cache.
         self._made_on = made_on if fetch.is_url(brief.url) else {}
-        self._spans = sorted(plan.shard_rows(), key=lambda span: span.first)
+        self._plan = plan
 
     def submit_samples(
-        self, spans: Sequence[Span], workers: list[str], again: bool
+        self, spans: Sequence[Span], placed: dict[str, Any], again: bool
     ) -> list[Future[Any]]:
         """Hand out spans of samples, whose small arrays are to be written."""
-        return self._submit(assemble_samples, spans, self._shards_of_samples, workers, again)
+        return self._submit(assemble_samples, spans, self._shards_of_samples, placed, again)
 
     def submit_rows(
-        self, numbers: Sequence[int], workers: list[str], again: bool
+        self, numbers: Sequence[int], placed: dict[str, Any], again: bool
     ) -> list[Future[Any]]:
         """Hand out files of the rows table, which are to be written."""
-        return self._submit(assemble_rows, numbers, self._shards_of_rows, workers, again)
+        return self._submit(assemble_rows, numbers, self._shards_of_rows, placed, again)
 
     def _submit(
         self,
         work: Callable[..., Any],
         items: Sequence[Any],
         shards_of: Callable[[Any], Iterable[int]],
-        workers: list[str],
+        placed: dict[str, Any],
         again: bool,
     ) -> list[Future[Any]]:
         futures = []
@@ -67,9 +67,7 @@ class Shelves:
             # The second time the store is asked: who has an entry may be what was waited for.
             held = [] if again else self._handed_over(shards_of(item))
             futures.append(
-                self._client.submit(
-                    work, item, self._brief.call, held, pure=False, **placed(workers)
-                )
+                self._client.submit(work, item, self._brief.call, held, pure=False, **placed)
             )
         return futures
 
@@ -80,7 +78,7 @@ class Shelves:
             if shard in self._made_on:
                 by_worker[self._made_on[shard]].append(shard)
         return [
-            self._client.submit(hand_over, own, self._brief.call, pure=False, **placed([worker]))
+            self._client.submit(hand_over, own, self._brief.call, pure=False, **_rather(worker))
             for worker, own in by_worker.items()
         ]
 
@@ -93,4 +91,9 @@ class Shelves:
     def _shards_of_rows(self, number: int) -> list[int]:
         first = number * store.ROWS_PER_FILE
         stop = first + store.ROWS_PER_FILE
-        return [span.shard for span in self._spans if span.first < stop and span.stop > first]
+        spans = (span for span in self._plan.shard_rows() if span.shard in self._made_on)
+        return [span.shard for span in spans if span.first < stop and span.stop > first]
+
+
+def _rather(worker: str) -> dict[str, Any]:
+    return {"workers": [worker], "allow_other_workers": True}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from daskimg.build._watch import Channel
     from daskimg.plan import Brief
-    from daskimg.task import Hands
+    from daskimg.task import Cores
 
 
 def show_task(
@@ -29,7 +29,7 @@ def show_task(
     brief: Brief,
     channel: Channel,
     rest: Callable[[], None] | None,
-    hands: Hands,
+    cores: Cores,
     *,
     again: bool,
 ) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def show_task(
     camera = _Camera(channel.every)
     channel.running(worker, shard)
     try:
-        report = run_task(rows, brief, camera.look, rest, hands, again=again)
+        report = run_task(rows, brief, camera.look, rest, cores, again=again)
     except BaseException:
         channel.failed(worker, shard)
         raise

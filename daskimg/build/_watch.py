@@ -129,12 +129,11 @@ def begin_watch(client: Client, plan: Plan) -> Channel | None:
     A run is not to fail for what only shows it.
     """
     run = uuid.uuid4().hex
-    shards = sum(group.layout.shards for group in plan.groups)
     try:
         client.register_plugin(Watch())
         client.log_event(
             TOPIC,
-            {"run": run, "state": "begun", "url": plan.url, "shards": shards,
+            {"run": run, "state": "begun", "url": plan.url, "shards": plan.shards,
              "samples": plan.samples},
         )  # fmt: skip
     except Exception:  # whatever unpickling a plugin elsewhere may raise

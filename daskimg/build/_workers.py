@@ -6,8 +6,7 @@ A worker of a foreign cluster was started without them, and one that joins later
 from __future__ import annotations
 
 import os
-import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from distributed import WorkerPlugin
@@ -19,9 +18,9 @@ from daskimg.errors import StoppedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from distributed import Client, Worker
+    from distributed import Worker
 
-_PARTING = 5.0  # seconds that are waited for workers to forget a run
+    from daskimg.build._crew import Crew
 
 _VARIABLES = {
     # Read by gcsfs at its import: see daskimg/__init__.py.
@@ -40,8 +39,8 @@ class WorkerSetUp(WorkerPlugin):
 
     Parameters
     ----------
-    name
-        Of the run: two runs on one cluster keep apart.
+    run
+        Its name: two runs on one cluster keep apart, also in one worker.
     options
         What the client was given of ``fetch.Options``.
     variables
@@ -52,12 +51,13 @@ class WorkerSetUp(WorkerPlugin):
 
     def __init__(
         self,
-        name: str,
+        run: str,
         options: Mapping[str, Any],
         variables: Mapping[str, str],
         part: fetch.Part,
     ) -> None:
-        self.name = name
+        self.name = f"{run}.options"
+        self._run = run
         self._options = options
         self._variables = variables
         self._part = part
@@ -72,33 +72,33 @@ class WorkerSetUp(WorkerPlugin):
             return
         for name, value in self._variables.items():
             os.environ.setdefault(name, value)
-        fetch.lend(self.name, self._options)
-        fetch.traffic(reset=True)  # of whoever was here before
-        fetch.LIMITER.follow(self._part)
-        fetch.LIMITER.tell(lambda answers: worker.log_event(self.name, {"answers": answers}))
+        fetch.lend(self._run, self._options)
+        with fetch.acting_for(self._run):
+            fetch.limiter().follow(self._part)
+            fetch.limiter().tell(lambda seen: worker.log_event(self._run, {"answers": seen}))
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         """Forget it: a cluster outlives a run, and is not to keep its keys."""
         if self._home != home():
-            fetch.LIMITER.tell(None)
-            fetch.take_back(self.name)
+            fetch.take_back(self._run)
 
 
 @contextmanager
-def set_up(client: Client) -> Iterator[None]:
-    """Have all workers set up while the context lasts, also those that join.
+def set_up(crew: Crew) -> Iterator[None]:
+    """Have all workers set up for a run while the context lasts, also those that join.
 
     Raises
     ------
     StoppedError
         If one cannot be, with what it says.
     """
-    name = f"daskimg-{uuid.uuid4().hex[:12]}"
     variables = {name: os.environ.get(name, value) for name, value in _VARIABLES.items()}
-    pacer = Pacer(client, name)
-    plugin = WorkerSetUp(name, fetch.configured().given(), variables, pacer.begin())
+    pacer = Pacer(crew.client, crew.name)
+    plugin = WorkerSetUp(crew.name, fetch.configured().given(), variables, pacer.begin())
     try:
-        client.register_plugin(plugin, name=name)
+        crew.register(plugin, plugin.name)
+    except StoppedError:
+        raise
     except Exception as error:  # whatever unpickling or setting up raises on a worker
         raise StoppedError(
             f"a worker cannot be set up ({type(error).__name__}: {fetch.scrubbed(str(error))}); "
@@ -108,6 +108,4 @@ def set_up(client: Client) -> Iterator[None]:
         with pacer.watching():
             yield
     finally:
-        # The cluster may be gone, or a worker frozen; and the run is over.
-        with suppress(Exception):
-            client.sync(client._unregister_worker_plugin, name, callback_timeout=_PARTING)
+        crew.unregister(plugin.name)

@@ -19,14 +19,16 @@ from daskimg.fetch._options import (
     configure,
     configured,
     lend,
+    lenders,
     parse_storage,
     read_environment,
     take_back,
     using,
 )
 from daskimg.fetch._outages import note_outage
+from daskimg.fetch._owners import OWN, acting_for, threads
 from daskimg.fetch._paths import is_remote, is_url, join, local_path, name_of, pinned, refuse_slip
-from daskimg.fetch._rate import LIMITER, Answers, Limiter, Part
+from daskimg.fetch._rate import Answers, Limiter, Part, limiter
 from daskimg.fetch._secrets import MAY_HOLD, public
 from daskimg.fetch._shown import scrubbed, scrubbing, shown
 from daskimg.fetch._sources import (
@@ -42,8 +44,8 @@ from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
 
 __all__ = [
     "KINDS",
-    "LIMITER",
     "MAY_HOLD",
+    "OWN",
     "READING",
     "STORE",
     "Answers",
@@ -58,6 +60,7 @@ __all__ = [
     "Part",
     "Traffic",
     "access_error",
+    "acting_for",
     "begin_read",
     "bucket_of",
     "check_access",
@@ -72,7 +75,9 @@ __all__ = [
     "is_url",
     "join",
     "lend",
+    "lenders",
     "limited",
+    "limiter",
     "list_below",
     "list_matches",
     "local_path",
@@ -95,6 +100,7 @@ __all__ = [
     "shown",
     "storage_options",
     "take_back",
+    "threads",
     "traffic",
     "under_extensions",
     "using",

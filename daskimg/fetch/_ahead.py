@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from daskimg.errors import SampleError
 from daskimg.fetch._budget import BUDGET
+from daskimg.fetch._owners import threads
 from daskimg.fetch._paths import extended, is_remote, place_of
 from daskimg.fetch._sources import (
     no_path,
@@ -24,6 +24,7 @@ from daskimg.options import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from daskimg.fetch._budget import Share
 
@@ -189,7 +190,7 @@ def _threads(most: int) -> Iterator[Callable[[], ThreadPoolExecutor]]:
 
     def once() -> ThreadPoolExecutor:
         if not pool:
-            pool.append(ThreadPoolExecutor(most, thread_name_prefix="daskimg-fetch"))
+            pool.append(threads(most, "daskimg-fetch"))
         return pool[0]
 
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core import MatchConditions
 
 from daskimg.fetch._systems import Listed, Page, Plain
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     from daskimg.fetch._systems import Content
@@ -51,7 +51,7 @@ class Azure(Plain):
         """Write a blob whole in the place of one writing of it, and no other."""
         condition = _only(generation) if generation else {}
         await self.ask("pipe_file", path, bytes(content), **condition)
-        METER.moved(sent=len(content))
+        meter().moved(sent=len(content))
 
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
         """Return a page of a listing: up to 5,000 blobs, by rising name."""

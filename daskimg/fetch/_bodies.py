@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from daskimg.errors import SampleError
 from daskimg.fetch._integrity import check, promise_of
 from daskimg.fetch._options import configured
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     import aiohttp
@@ -82,7 +82,7 @@ async def body_of(answer: aiohttp.ClientResponse, limit: int | None = None) -> b
     known = None if promise.length is None else patience(promise.length)
     async with asyncio.timeout(known):
         content = await _content(answer, None if promise.length is not None else limit)
-    METER.moved(received=len(content))
+    meter().moved(received=len(content))
     if len(content) > _LARGE:
         await asyncio.to_thread(check, content, promise)
     else:

@@ -24,7 +24,7 @@ from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._permissions import RefusedError, permission_of, refused
 from daskimg.fetch._retries import Fault, retried, status_fault
 from daskimg.fetch._systems import BeyondError, Listed, Page, Plain, in_loop
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
             data.watch(alarm)
         async with alarm, request as r:
             alarm.reschedule(None)  # what comes back has limits of its own
-            METER.moved(sent=_size_of(data))
+            meter().moved(sent=_size_of(data))
             if r.status >= 400:
                 _refuse(r.status, r.headers, await r.read(), method, url)
             return r.status, r.headers, r.request_info, await body_of(r, limit)

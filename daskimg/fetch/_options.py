@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from daskimg.errors import OptionError
+from daskimg.fetch import _owners
+from daskimg.fetch._owners import OWN
 from daskimg.options import whole
 
 if TYPE_CHECKING:
@@ -152,15 +154,15 @@ def parse_storage(words: Iterable[str]) -> Storage:
 def configured() -> Options:
     """Return the options that hold in this process: those set, else the environment's.
 
-    Those that others have lent it stand above them.
+    Where it acts for somebody who has lent it some, those stand above them.
     """
-    found = _STATE.in_force
+    owner = _owners.owner()
+    found = _STATE.in_force.get(owner)
     if found is None:
         with _STATE.lock:  # else what was changed meanwhile would be forgotten
             found = _STATE.options or read_environment(os.environ)
-            for given in _STATE.lent.values():
-                found = found.changed(given)
-            _STATE.in_force = found
+            found = found.changed(_STATE.lent.get(owner, {}))
+            _STATE.in_force[owner] = found
             _STATE.secrets.update(found.secrets())
     return found
 
@@ -179,23 +181,33 @@ def configure(options: Options | None) -> None:
 
     A run takes its client's options to all of its workers.
     """
-    with _changing():
+    with _changing(OWN):
         _STATE.options = options
         if options is not None:
             _STATE.secrets.update(options.secrets())
 
 
 def lend(owner: str, given: Mapping[str, Any]) -> None:
-    """Put options above this process's own until ``take_back``: those of a run's client."""
-    with _changing():
+    """Put options above this process's own until ``take_back``, where it acts for their owner.
+
+    From then on the owner has connections, limits and counts of its own, too.
+    """
+    with _changing(owner):
         _STATE.lent[owner] = given
+        _owners.admit(owner)
 
 
 def take_back(owner: str) -> None:
     """End what ``lend`` of the same owner began; silent where it did not."""
     if owner in _STATE.lent:
-        with _changing():
+        with _changing(owner):
+            _owners.forget(owner)
             _STATE.lent.pop(owner, None)
+
+
+def lenders() -> list[str]:
+    """Return whose options this process has."""
+    return sorted(_STATE.lent)
 
 
 @contextmanager
@@ -209,8 +221,11 @@ def using(options: Options) -> Iterator[None]:
         configure(before)
 
 
-def when_configured(forget: Callable[[], object]) -> None:
-    """Have ``forget`` called whenever the options change: open connections have the old ones."""
+def when_configured(forget: Callable[[str], object]) -> None:
+    """Have ``forget`` called with whose options change: open connections have the old ones.
+
+    ``OWN`` are the process's, on which everybody's rest.
+    """
     _STATE.listeners.append(forget)
 
 
@@ -220,9 +235,9 @@ class _State:
     def __init__(self) -> None:
         self.options: Options | None = None
         self.lent: dict[str, Mapping[str, Any]] = {}
-        self.in_force: Options | None = None
+        self.in_force: dict[str, Options] = {}
         self.secrets: set[str] = set()
-        self.listeners: list[Callable[[], object]] = []
+        self.listeners: list[Callable[[str], object]] = []
         self.lock = threading.Lock()
 
 
@@ -230,13 +245,13 @@ _STATE = _State()
 
 
 @contextmanager
-def _changing() -> Iterator[None]:
+def _changing(owner: str) -> Iterator[None]:
     """Change what holds, alone; whoever has to forget something is told then."""
     with _STATE.lock:
         yield
-        _STATE.in_force = None
+        _STATE.in_force.clear()
     for forget in _STATE.listeners:
-        forget()
+        forget(owner)
 
 
 def _checked(storage: Any) -> Storage:

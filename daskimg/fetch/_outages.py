@@ -64,7 +64,7 @@ class Outages:
 
 
 OUTAGES = Outages()
-when_configured(OUTAGES.forget)
+when_configured(lambda _owner: OUTAGES.forget())
 
 
 def note_outage(endpoint: str) -> None:

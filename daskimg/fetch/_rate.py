@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 from daskimg.fetch._options import configured, when_configured
+from daskimg.fetch._owners import OWN, PerOwner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -162,7 +163,7 @@ Part = dict[str, tuple[float, ...]]
 
 
 class Limiter:
-    """Lets the requests of this process go out at their pace; safe in threads and on any loop.
+    """Lets requests of this process go out at their pace; safe in threads and on any loop.
 
     Parameters
     ----------
@@ -287,5 +288,21 @@ def _first_pace(name: str, now: float) -> Pace:
     return Pace(float(start), now)
 
 
-LIMITER = Limiter()
-when_configured(LIMITER.begin)
+_LIMITERS = PerOwner(Limiter)
+
+
+def limiter(name: str | None = None) -> Limiter:
+    """Return the limiter of somebody; by default of whom this thread acts for."""
+    return _LIMITERS.mine() if name is None else _LIMITERS.of(name)
+
+
+def _begin(name: str) -> None:
+    """Begin anew with other options; whoever takes its own back needs none any more."""
+    if name == OWN:
+        for each in _LIMITERS.all():
+            each.begin()
+    else:
+        _LIMITERS.drop(name)
+
+
+when_configured(_begin)

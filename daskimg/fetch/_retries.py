@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from daskimg.errors import DaskimgError, TransportError
 from daskimg.fetch._options import configured
 from daskimg.fetch._outages import OUTAGES
-from daskimg.fetch._rate import LIMITER
+from daskimg.fetch._rate import limiter
 from daskimg.fetch._shown import scrubbed, shown
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -161,8 +161,8 @@ async def retried(
     attempt = 0
     while True:
         attempt += 1
-        began += await LIMITER.admit(kind)  # standing in line is no fault
-        METER.asked(kind)
+        began += await limiter().admit(kind)  # standing in line is no fault
+        meter().asked(kind)
         try:
             found = await once()
         except _ANSWERS:
@@ -174,14 +174,14 @@ async def retried(
             OUTAGES.answered(place)
             return found
         if fault.throttles:
-            LIMITER.refused(kind)
+            limiter().refused(kind)
         wait = _wait(attempt, fault)
         spent = time.monotonic() - began
         if _is_last(attempt, fault, wait, spent) or OUTAGES.is_down(place):
             told = _told(fault, attempt, spent, endpoint)
             down = fault.kind != "refused" and OUTAGES.gave_up(place, sent)
             raise TransportError(shown(location), told, place if down else "") from None
-        METER.repeated(fault.kind)
+        meter().repeated(fault.kind)
         await pause(wait)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from daskimg.fetch._systems import Listed, Page, Plain
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class S3(Plain):
         """Write an object whole in the place of one writing of it, and no other."""
         condition = {"IfMatch": generation} if generation else {}
         await self.ask("pipe_file", path, bytes(content), **condition)
-        METER.moved(sent=len(content))
+        meter().moved(sent=len(content))
 
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
         """Return a page of a listing: up to 1,000 objects, by rising name."""

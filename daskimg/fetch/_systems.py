@@ -12,11 +12,12 @@ import fsspec
 import fsspec.asyn
 
 from daskimg.errors import OptionError
+from daskimg.fetch import _owners
 from daskimg.fetch._bodies import once_each, patience, refuse_large, timeouts
 from daskimg.fetch._options import configured, when_configured
 from daskimg.fetch._retries import retried, status_of
 from daskimg.fetch._shown import scrubbed, shown
-from daskimg.fetch._traffic import METER
+from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -181,7 +182,7 @@ class Plain:
                 content = await self.read_pinned(path, start, stop, generation)
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
-        METER.moved(received=len(content))
+        meter().moved(received=len(content))
         if limit is not None:
             refuse_large(len(content), limit)
         return content
@@ -197,7 +198,7 @@ class Plain:
         mode = {"mode": "create"} if create else {}
         try:
             await self.ask("pipe_file", path, bytes(content), **mode)
-            METER.moved(sent=len(content))
+            meter().moved(sent=len(content))
         except FileExistsError:
             # A lost answer to our own write comes back as "exists": equal bytes are ours.
             if await self.read(path, None, None, None) != content:
@@ -294,7 +295,10 @@ class Plain:
 
 
 class _Systems:
-    """The file systems of this process: a connection is opened once, and forks have their own."""
+    """The file systems of this process: a connection is opened once, and forks have their own.
+
+    So has everybody for whom it acts: credentials are part of a connection.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -304,7 +308,8 @@ class _Systems:
         kind = _kind(scheme)
         # Not Google's: a # or ? in an object's name is no generation.
         own = {} if scheme in _CLOUD else kind._get_kwargs_from_urls(url)
-        key = (os.getpid(), kind, *sorted((name, str(value)) for name, value in own.items()))
+        parts = sorted((name, str(value)) for name, value in own.items())
+        key = (_owners.owner(), os.getpid(), kind, *parts)
         found = self._open.get(key)
         if found is None:
             with self._lock:
@@ -312,10 +317,11 @@ class _Systems:
                 self._open[key] = found
         return found, str(kind._strip_protocol(url))
 
-    def forget(self) -> None:
-        """Open anew what is asked for next."""
+    def forget(self, owner: str) -> None:
+        """Open anew what is asked for next for somebody, or for all."""
         with self._lock:
-            self._open.clear()
+            for key in [key for key in self._open if owner in (_owners.OWN, key[0])]:
+                del self._open[key]
 
 
 SYSTEMS = _Systems()

@@ -7,6 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from daskimg.fetch._options import when_configured
+from daskimg.fetch._owners import OWN, PerOwner
+
 Kind = Literal[
     "read",  # an object's bytes, or some of them
     "meta",  # what an object or a bucket is: its size, its generation
@@ -77,7 +80,7 @@ class Traffic:
 
 
 class Meter:
-    """The traffic of this process; safe in threads."""
+    """The traffic of this process for somebody; safe in threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -110,13 +113,19 @@ class Meter:
             return fresh
 
 
-METER = Meter()
+_METERS = PerOwner(Meter)
+when_configured(lambda name: _METERS.drop(name) if name != OWN else None)
+
+
+def meter() -> Meter:
+    """Return the traffic of whom this thread acts for."""
+    return _METERS.mine()
 
 
 def traffic(*, reset: bool = False) -> Traffic:
-    """Return what this process asked of servers since the last reset.
+    """Return what this process asked of servers since the last reset, for whom it acts now.
 
     Reading and resetting are one step: tasks in threads that each report what they took add
     up to what happened. A run does so, in its client and in its workers.
     """
-    return METER.read(reset=reset)
+    return meter().read(reset=reset)

@@ -77,8 +77,8 @@ class Expansion(Protocol):
     def places(self, start: int, stop: int) -> Places:
         """Return where the samples of rows ``start`` to ``stop`` lie."""
 
-    def spans(self, group: int, layout: Layout) -> list[tuple[int, int]]:
-        """Return, for each shard of a group, its first row and the one behind its last."""
+    def spans(self, group: int, layout: Layout) -> Iterator[tuple[int, int]]:
+        """Yield, for each shard of a group, its first row and the one behind its last."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class Uniform:
         none = np.full(stop - start, -1, np.int32)
         return Places(np.zeros(stop - start, np.uint8), first, samples, none, none)
 
-    def spans(self, group: int, layout: Layout) -> list[tuple[int, int]]:  # noqa: ARG002  one group
-        """Return, for each shard, its first row and the one behind its last."""
-        spans = map(layout.span, range(layout.shards))
-        return [(start // self.parts, -(-stop // self.parts)) for start, stop in spans]
+    def spans(self, group: int, layout: Layout) -> Iterator[tuple[int, int]]:  # noqa: ARG002  one group
+        """Yield, for each shard, its first row and the one behind its last."""
+        for start, stop in map(layout.span, range(layout.shards)):
+            yield start // self.parts, -(-stop // self.parts)
 
 
 class Listed:
@@ -188,8 +188,11 @@ class Listed:
         columns = (np.ascontiguousarray(rest[name]) for name in ("samples", "height", "width"))
         return Places(np.ascontiguousarray(rest["group"]), first[start - begin :], *columns)
 
-    def spans(self, group: int, layout: Layout) -> list[tuple[int, int]]:
-        """Return, for each shard of a group, its first row and the one behind its last."""
+    def spans(self, group: int, layout: Layout) -> Iterator[tuple[int, int]]:
+        """Yield, for each shard of a group, its first row and the one behind its last.
+
+        Sixteen bytes a shard are held meanwhile.
+        """
         low = np.full(layout.shards, self.rows, np.int64)
         high = np.zeros(layout.shards, np.int64)
         for row, first, last in self._touched(group, layout):
@@ -199,7 +202,8 @@ class Listed:
                 begun, ended = slice(first[i] + 1, last[i] + 1), slice(first[i], last[i])
                 low[begun] = np.minimum(low[begun], row[i])
                 high[ended] = np.maximum(high[ended], row[i] + 1)
-        return list(zip(low.tolist(), high.tolist(), strict=True))
+        for begin, end in zip(low, high, strict=True):
+            yield int(begin), int(end)
 
     def straddles(self, group: int, layout: Layout) -> int:
         """Return how often a picture is decoded once more, because it reaches another shard."""

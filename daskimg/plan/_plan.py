@@ -78,6 +78,11 @@ class Plan:
         return sum(self.sizes.values())
 
     @property
+    def shards(self) -> int:
+        """Number of shards of all groups: of tasks, and of ledger entries."""
+        return sum(group.layout.shards for group in self.groups)
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Number of samples of each group; the only one is called ""."""
         return {group.name: group.layout.samples for group in self.groups}
@@ -156,14 +161,15 @@ class Plan:
             pixels=fingerprint(self.pixels()),
         )
 
-    def shard_rows(self) -> list[ShardRows]:
-        """Return every shard with the rows whose samples lie in it."""
-        found = []
+    def shard_rows(self) -> Iterator[ShardRows]:
+        """Yield every shard with the rows whose samples lie in it.
+
+        There may be millions: whoever lists them all pays 160 bytes for each.
+        """
         for number, group in enumerate(self.groups):
             spans = self.expansion.spans(number, group.layout)
-            shards = zip(group.shards, spans, strict=True)
-            found += [ShardRows(shard, first, stop) for shard, (first, stop) in shards]
-        return found
+            for shard, (first, stop) in zip(group.shards, spans, strict=True):
+                yield ShardRows(shard, first, stop)
 
     def staged(self) -> Iterator[pa.Table]:
         """Yield the numbered rows, with where their samples lie, in pieces.

@@ -83,7 +83,7 @@ def plain(plan: Plan) -> dict[str, Any]:
         "splits": {name: count for name, count in plan.sizes.items() if name},
         "arrays": {path: spec for group in plan.groups for path, spec in _arrays(group)},
         "labels": {label.array: _label(label) for label in plan.facts.labels},
-        "shards": sum(layout.shards for layout in layouts),
+        "shards": plan.shards,
         "shard_samples": max(layout.shard for layout in layouts),
         "chunk_samples": max(layout.chunk for layout in layouts),
         "codec": layouts[0].codec,

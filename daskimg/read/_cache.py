@@ -17,6 +17,7 @@ import fcntl
 import mmap
 import os
 import re
+import resource
 import time
 import uuid
 from contextlib import contextmanager, suppress
@@ -41,7 +42,8 @@ Memory: TypeAlias = "NDArray[np.uint8]"
 _LOCKS = ".daskimg-locks"
 _UNFINISHED = ".daskimg-"
 _OURS = re.compile(rf"[0-9a-f]{{64}}|{re.escape(_UNFINISHED)}[0-9a-f]{{32}}")
-_MOST_MAPPED = 512  # files that a reader holds mapped: each has a descriptor
+_MOST_MAPPED = 512  # files that a reader holds mapped: each has a descriptor,
+_SHARE = 4  # of those that the process may have, a part: several epochs may be open at once
 _NAMES = 256  # locks for names: two names may share one, which costs a wait
 
 
@@ -83,7 +85,7 @@ class Cache:
     def room(self, sharded: Sharded) -> int:
         """Return the bytes of files that one reader may hold mapped, so that there is room."""
         largest = max(size for size, _ in sharded.stamps)
-        return max(largest, min(self._limit // 2, _MOST_MAPPED * largest))
+        return max(largest, min(self._limit // 2, _most_mapped() * largest))
 
     def get(
         self,
@@ -229,6 +231,12 @@ class Cache:
             yield True
         finally:
             os.close(descriptor)
+
+
+def _most_mapped() -> int:
+    """Return how many files one reader may hold mapped."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_MAPPED if most == resource.RLIM_INFINITY else min(_MOST_MAPPED, most // _SHARE)
 
 
 def _remove_unused(path: Path) -> bool:

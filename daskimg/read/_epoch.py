@@ -155,14 +155,17 @@ class Epoch:
             self._threads = ThreadPoolExecutor(self._options.workers, "daskimg-read")
             # Threads of an epoch that is let go half-way end when what they do is done.
             self._end = weakref.finalize(self, stop, self._threads)
-        horizon = self._reader.horizon
-        for _ in range(_STEPS):  # the first batch need not wait until all is known
+        horizon, wanted = self._reader.horizon, self._reader.ahead + 1 - len(self._pending)
+        while len(self._coming) < wanted and self._draw():
+            pass
+        horizon.go_on()  # first: what is fetched ahead is fetched many at once
+        for _ in range(min(wanted, len(self._coming))):
+            share, moment = self._coming.popleft(), Moment(self._seed, self._epoch)
+            self._pending.append(self._reader.begin(share, moment, self._threads))
+        for _ in range(_STEPS):  # while threads are busy; not all at once, as the first waits
             if not horizon.looks_further or not self._draw():
                 break
         horizon.go_on()
-        while len(self._pending) <= self._reader.ahead and (self._coming or self._draw()):
-            share, moment = self._coming.popleft(), Moment(self._seed, self._epoch)
-            self._pending.append(self._reader.begin(share, moment, self._threads))
 
     def _draw(self) -> bool:
         """Find the slots of one more batch to come, unless there is none."""

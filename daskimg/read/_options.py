@@ -48,7 +48,9 @@ class OrderOptions:
         samples that are read, and on nothing else.
     window_bytes
         Uncompressed pictures that a window holds, at least two chunks or shards of them. More
-        mix better: a batch is drawn from so many chunks.
+        mix better: a batch is drawn from so many chunks. In a table that is sorted by class,
+        the few shards of the default leave a batch with few classes: see ``shuffle_score``, and
+        shuffle the table before it is built, or read local files in ``full``.
     rank, world
         Which reader of how many this is. Each reads its equal share of every batch.
     drop_last

@@ -51,6 +51,7 @@ class Wish(NamedTuple):
 class _Held:
     future: Future[Piece]
     size: int
+    begun: bool
     users: int = 0
 
     @property
@@ -92,32 +93,41 @@ class Pool:
 
     @contextmanager
     def lease(self, wishes: list[Wish]) -> Iterator[list[Piece]]:
-        """Provide pieces, which stay as long; one thread loads each, others wait for it."""
+        """Provide pieces, which stay as long; one thread loads each, others wait for it.
+
+        What another asked for and has not begun to load is loaded here, rather than waited for.
+        """
         with self._lock:
             taken = [self._take(wish) for wish in wishes]
+        all_there = False
         try:
-            for wish, (held, is_mine) in zip(wishes, taken, strict=True):
-                if is_mine:
+            for wish, held in zip(wishes, taken, strict=True):
+                if not held.begun and self._begins(held):
                     _run(held.future, wish.load)
             # Only now, so that no two threads wait for each other.
-            yield [held.future.result() for held, _ in taken]
+            pieces = [held.future.result() for held in taken]
+            all_there = True
+            yield pieces
         finally:
             with self._lock:
-                for wish, (held, _) in zip(wishes, taken, strict=True):
+                for wish, held in zip(wishes, taken, strict=True):
                     held.users -= 1
                     # What failed is loaded again if it is asked for again.
-                    if self._closed or _failed(held.future):
+                    if self._closed or (not all_there and _failed(held.future)):
                         self._let_go(wish.key, held)
 
-    def _take(self, wish: Wish) -> tuple[_Held, bool]:
-        """Return a piece's place, and whether whoever asks is to load it."""
-        held = self._held.get(wish.key)
-        is_mine = held is None
-        if held is None:
-            held = self._admit(wish, Future())
+    def _take(self, wish: Wish) -> _Held:
+        """Return a piece's place."""
+        held = self._held.get(wish.key) or self._admit(wish, Future(), begun=False)
         self._held.move_to_end(wish.key)
         held.users += 1
-        return held, is_mine
+        return held
+
+    def _begins(self, held: _Held) -> bool:
+        """Tell whether whoever asks is to load a piece: the first one who asks."""
+        with self._lock:
+            begun, held.begun = held.begun, True
+        return not begun
 
     def ahead(self, wish: Wish, threads: Executor) -> bool:
         """Let a thread load a piece that is announced; return ``False`` if there is no room."""
@@ -126,7 +136,7 @@ class Pool:
                 return True  # it is there, or was, and is needed no more
             if not self._make_room(wish.size, needed=False):
                 return False
-            self._admit(wish, threads.submit(wish.load))
+            self._admit(wish, threads.submit(wish.load), begun=True)
         return True
 
     def announce(self, wishes: list[Wish]) -> None:
@@ -217,9 +227,9 @@ class Pool:
             spare, self._spare = self._spare, []
         return spare
 
-    def _admit(self, wish: Wish, future: Future[Piece]) -> _Held:
+    def _admit(self, wish: Wish, future: Future[Piece], *, begun: bool) -> _Held:
         self._make_room(wish.size, needed=True)
-        held = self._held[wish.key] = _Held(future, wish.size)
+        held = self._held[wish.key] = _Held(future, wish.size, begun)
         self._bytes += wish.size
         self.loads += 1
         self.most = max(self.most, self._bytes)

@@ -1,18 +1,21 @@
 """Fifty thousand shards through the client and the scheduler, with tasks that do nothing.
 
-    python tests/benchmarks/scale.py [--shards 50000] [--workers 2] [--write]
+    python tests/benchmarks/scale.py [--shards 50000] [--workers 2] [--figures FILE] [--write]
 
-A scheduler and workers are started as processes of their own. Three things are measured: the
+A scheduler and workers are started as processes of their own. Four things are measured: the
 plan; the handing out of one task a shard by the code of a real run, until all reports are back;
-and a resume that finds all shards finished. Memory is the resident set, at its highest, less
-what it was before. The tasks do nothing, so a task's time is what it costs client and scheduler.
+a resume that finds all shards finished; and the commit. Memory is the resident set at its
+highest, less what the client had before the plan, and the scheduler before the first task. The
+tasks do nothing, so a task's time is what it costs client and scheduler.
 
 It is done for a tenth of the shards first: what that says of all of them is held against what
 they take. From the figures follows the table of a million to a billion images; ``--write`` puts
-both into cluster/README.md.
+both into cluster/README.md. Every figure but images/s a core is one that other work on the machine
+bears: ``--figures`` takes them from the lines that an earlier run said, and measures that one.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -32,6 +35,7 @@ from unittest import mock
 import pandas as pd
 import psutil
 from distributed import Client
+from throughput import PHOTOGRAPHS, write_table
 
 import daskimg
 from daskimg import store
@@ -42,13 +46,11 @@ from daskimg.build._shards import told
 from daskimg.fetch import Traffic, open_folder
 from daskimg.plan._layout import choose_layout
 from daskimg.recipe import Row
+from daskimg.statistics import ChannelSums
 from daskimg.task import REPORT
 
 HERE = Path(__file__).resolve().parent
-PHOTOGRAPHS = HERE.parents[2] / "shared" / "data" / "imagenet" / "images"
 GCS_READS = 5000  # a second that a bucket takes at first
-MARK = "<!-- scale: written by tests/benchmarks/scale.py -->"
-END = "<!-- /scale -->"
 
 
 @cache
@@ -57,7 +59,7 @@ def _frames():
     rows = pd.DataFrame({"row": [0], "path": ["a.jpg"], "shard": [0]})
     facts = {
         "shard": 0, "samples": 1, "failed": 0, "reduced": 0, "completed": 0, "source_bytes": 0,
-        "stored_bytes": 0, "resumed": True, "reasons": "{}", "worker": "a",
+        "stored_bytes": 0, "resumed": False, "reasons": "{}", "worker": "a",
         "traffic": json.dumps(Traffic().to_json()),
     }  # fmt: skip
     others = dict.fromkeys(set(REPORT.columns) - set(facts), 0)
@@ -105,16 +107,14 @@ def cluster(folder, workers):
 
 
 class Watched:
-    """The growth of processes while a context lasts, and how long it does."""
+    """The most memory of processes, in MB, their processor time, and how long a context lasts."""
 
     def __init__(self, **processes):
         self._processes = processes
         self._over = threading.Event()
-        self.grown = {}
+        self.most = dict.fromkeys(processes, 0.0)
 
     def __enter__(self):
-        self._before = {name: each.memory_info().rss for name, each in self._processes.items()}
-        self._most = dict(self._before)
         self._cpu = {name: sum(p.cpu_times()[:2]) for name, p in self._processes.items()}
         self._began = time.perf_counter()
         self._watcher = threading.Thread(target=self._watch)
@@ -127,30 +127,36 @@ class Watched:
 
     def _look(self):
         for name, process in self._processes.items():
-            self._most[name] = max(self._most[name], process.memory_info().rss)
+            self.most[name] = max(self.most[name], resident(process))
 
     def __exit__(self, *_):
         self.seconds = time.perf_counter() - self._began
         self._over.set()
         self._watcher.join()
         self._look()
-        self.grown = {n: (self._most[n] - self._before[n]) / 1e6 for n in self._most}
         self.cpu = {
             name: sum(p.cpu_times()[:2]) - self._cpu[name] for name, p in self._processes.items()
         }
 
 
+def resident(process):
+    """Return the megabytes that a process holds."""
+    return process.memory_info().rss / 1e6
+
+
 def finish(plan, folder):
-    """Write the ledger and the objects of shards, as if they had been built."""
+    """Write the ledger and the objects of shards of one sample, as if they had been built."""
+    sums = ChannelSums.none(3, 255).to_json()
     (group,) = plan.groups
     schema = store.ledger_schema(group.targets)
     lines = schema.empty_table()
     for shard in group.shards:
         name = store.chunk_name("image", shard, 4)
-        count = group.span(shard)[1] - group.span(shard)[0]
-        one = {field.name: [_value(field)] * count for field in schema}
+        one = {field.name: [_value(field)] for field in schema} | {
+            "sample": [shard], "row": [shard], "status": [1],
+        }  # fmt: skip
         table = lines.from_pydict(one, schema=schema)
-        entry = store.Entry(shard, count, 0, 0, 0, 1, {}, {name: (2, "0" * 64)}, {"count": 1})
+        entry = store.Entry(shard, 1, 0, 0, 0, 1, {}, {name: (2, "0" * 64)}, sums)
         folder.put(name, b"ab")
         store.write_entry(folder, entry, table)
 
@@ -162,8 +168,8 @@ def _value(field):
     return "" if kind == "string" else 0
 
 
-def measure(shards, workers, folder):
-    """Return the figures."""
+def measure(shards, workers, folder, before):
+    """Return the figures; ``before`` is what the client held when nothing had been done."""
     client_process = psutil.Process()
     table = pd.DataFrame({"path": [f"p{i:07d}.jpg" for i in range(shards)], "label": "a"})
     found = {"shards": shards, "workers": workers}
@@ -172,10 +178,8 @@ def measure(shards, workers, folder):
             daskimg.read_manifest(table), str(folder / "a.zarr"), daskimg.recipes.resize(8),
             store=daskimg.StoreOptions(shard_samples=1, chunk_samples=1),
         )  # fmt: skip
-        spans = plan.shard_rows()
     found["plan_seconds"] = planned.seconds
-    found["plan_client_mb"] = planned.grown["client"]
-    assert len(spans) == shards
+    assert plan.shards == shards
     with cluster(folder, workers) as (scheduler, client):
         crew = Crew(client, Patience(), print)
         crew.wait()
@@ -185,7 +189,9 @@ def measure(shards, workers, folder):
         course = Course(plan, brief, target, crew, lambda tally: None, resuming=False)
         _course.read_rows, _course.build_shard = no_rows, no_shard
         with told(crew, brief) as run:
-            course._build_some(run, spans[: 4 * workers])  # imports are no part of it
+            some = itertools.islice(plan.shard_rows(), 4 * workers)
+            course._build_some(run, some)  # imports are no part of it
+            idle = resident(scheduler)
             with Watched(client=client_process, scheduler=scheduler) as built:
                 course._build_shards(run)
         found |= {
@@ -194,24 +200,22 @@ def measure(shards, workers, folder):
             "milliseconds_per_shard": 1e3 * built.seconds / shards,
             "scheduler_ms_per_shard": 1e3 * built.cpu["scheduler"] / shards,
             "client_ms_per_shard": 1e3 * built.cpu["client"] / shards,
-            "build_client_mb": built.grown["client"],
-            "build_scheduler_mb": built.grown["scheduler"],
+            "scheduler_mb": built.most["scheduler"] - idle,
         }
         with mock.patch("os.fsync"):  # a hundred thousand objects, for a moment
             finish(plan, target)
         brief = plan.brief(stored.run, call=crew.fresh())
         course = Course(plan, brief, target, crew, lambda tally: None, resuming=True)
-        with (
-            told(crew, brief) as run,
-            Watched(client=client_process, scheduler=scheduler) as resumed,
-        ):
-            left = course._unfinished(run)
-        assert left == []
-        found |= {
-            "resume_seconds": resumed.seconds,
-            "resume_client_mb": resumed.grown["client"],
-            "resume_scheduler_mb": resumed.grown["scheduler"],
-        }
+        with told(crew, brief) as run, Watched(client=client_process) as resumed:
+            left = sum(1 for _ in course._unfinished(run))
+        assert left == 0
+        found["resume_seconds"] = resumed.seconds
+        store.stage_rows(target, plan.staged())
+        with told(crew, brief) as run, Watched(client=client_process) as committed:
+            course._commit(run, stored, None)
+        found["commit_seconds"] = committed.seconds
+        for part, watched in (("build", built), ("resume", resumed), ("commit", committed)):
+            found[f"{part}_client_mb"] = watched.most["client"] - before
     return {name: round(value, 3) for name, value in found.items()}
 
 
@@ -228,7 +232,7 @@ def pace(size):
     return len(names) / (time.perf_counter() - began)
 
 
-def model(images, size, rate, found):
+def model(images, size, rate, small, found):
     """Return one line of the table: how many cores keep the scheduler busy, and what follows.
 
     A shard costs the busier of client and scheduler its processor time, whatever is in it, and
@@ -241,7 +245,10 @@ def model(images, size, rate, found):
     cores = most / rate
     wanted = min(cores, images / rate / 3600)  # so many that it takes an hour
     reads = wanted * rate
-    held = (found["plan_client_mb"] + found["build_client_mb"]) / found["shards"]
+    more = found["commit_client_mb"] - small["commit_client_mb"]
+    held = found["commit_client_mb"] + more / (found["shards"] - small["shards"]) * (
+        layout.shards - found["shards"]
+    )
     ramp = max(0.0, 20 * math.log2(reads / GCS_READS))  # minutes: it doubles every twenty
     return {
         "images": f"{images:,}",
@@ -254,7 +261,7 @@ def model(images, size, rate, found):
         "hours on those": f"{images / most / 3600:,.3f}",
         "reads/s for the hour": f"{reads:,.0f}",
         "minutes of GCS's ramp": f"{ramp:,.0f}",
-        "client's memory for them": f"{held * layout.shards:,.0f} MB",
+        "client grows by": f"{max(small['commit_client_mb'], held):,.0f} MB",
     }
 
 
@@ -277,14 +284,16 @@ def report(small, large, paces):
             "tasks/s": f"{each['tasks_per_second']:,.0f}",
             "scheduler a shard": f"{each['scheduler_ms_per_shard']:.2f} ms",
             "client a shard": f"{each['client_ms_per_shard']:.2f} ms",
-            "scheduler grows by": f"{each['build_scheduler_mb']:.0f} MB",
-            "client grows by": f"{each['plan_client_mb'] + each['build_client_mb']:.0f} MB",
             "resumed, all finished": f"{each['resume_seconds']:.1f} s",
+            "committed": f"{each['commit_seconds']:.1f} s",
+            "scheduler grows by": f"{each['scheduler_mb']:.0f} MB",
+            "client grows by, when all are back": f"{each['build_client_mb']:.0f} MB",
+            "by the commit": f"{each['commit_client_mb']:.0f} MB",
         }
         for each in (small, large)
     ]
     lines = [
-        model(images, size, paces[size], large)
+        model(images, size, paces[size], small, large)
         for size in paces
         for images in (10**6, 10**8, 10**9)
     ]
@@ -301,29 +310,33 @@ def report(small, large, paces):
     )
 
 
-def write(text):
-    """Put a text between its marks in cluster/README.md."""
-    page = HERE.parents[1] / "cluster" / "README.md"
-    before, rest = page.read_text().split(f"{MARK}\n")
-    after = rest.split(f"{END}\n")[1]
-    page.write_text(f"{before}{MARK}\n{text}\n{END}\n{after}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=int, default=50_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--figures", type=Path, help="what an earlier run said, a line a size")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    found = []
-    for shards in (arguments.shards // 10, arguments.shards):
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(measure(shards, arguments.workers, Path(folder)))
-        sys.stderr.write(f"{json.dumps(found[-1])}\n")
+    found = _read(arguments.figures) if arguments.figures else _measured(arguments)
     text = report(*found, {size: pace(size) for size in (64, 224)})
     sys.stdout.write(f"{text}\n")
     if arguments.write:
-        write(text)
+        write_table("scale", text, "cluster/README.md")
+
+
+def _read(figures):
+    lines = [line for line in figures.read_text().splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in lines]
+
+
+def _measured(arguments):
+    found = []
+    before = resident(psutil.Process())
+    for shards in (arguments.shards // 10, arguments.shards):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(measure(shards, arguments.workers, Path(folder), before))
+        sys.stderr.write(f"{json.dumps(found[-1])}\n")
+    return found
 
 
 if __name__ == "__main__":

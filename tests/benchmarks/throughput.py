@@ -22,6 +22,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,23 +67,24 @@ def bare_part(paths, start, target, exact):
         array[i] = bare_picture(path, exact)
 
 
-def bare_loop(table, target, exact):
-    """Return the seconds that two processes take, once they are up."""
+def bare_loop(table, target, exact, processes=2):
+    """Return the seconds that some processes take, once they are up."""
     paths = [table.parent / path for path in pd.read_csv(table)["path"]]
     np.lib.format.open_memmap(target, "w+", np.uint8, (len(paths), SIZE, SIZE, 3))
-    half = len(paths) // 2
-    with ProcessPoolExecutor(2) as pool:
-        list(pool.map(bare_part, [paths[:1]] * 2, [0, 0], [target] * 2, [exact] * 2))
+    starts = [len(paths) * part // processes for part in range(processes)]
+    parts = [paths[a:b] for a, b in pairwise([*starts, len(paths)])]
+    same = [target] * processes, [exact] * processes
+    with ProcessPoolExecutor(processes) as pool:
+        list(pool.map(bare_part, [paths[:1]] * processes, [0] * processes, *same))
         began = time.perf_counter()
-        parts = [paths[:half], paths[half:]]
-        list(pool.map(bare_part, parts, [0, half], [target] * 2, [exact] * 2))
+        list(pool.map(bare_part, parts, starts, *same))
         return time.perf_counter() - began
 
 
-def main_job(table, store, exact, watch=False):
+def main_job(table, store, exact, *words, watch=False):
     """Return the seconds of the command, and its peaks of memory in MB if it was watched."""
     command = [sys.executable, "-m", "daskimg.run", table, store, "--size", SIZE, "--json"]
-    command += ["--overwrite"] + ["--exact-decode"] * exact
+    command += ["--overwrite", *words] + ["--exact-decode"] * exact
     began = time.perf_counter()
     with subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -181,9 +183,9 @@ def main():
         write_table("throughput", text)
 
 
-def write_table(name, text):
-    """Put a table between its marks in the README."""
-    readme = ROOT / "README.md"
+def write_table(name, text, page="README.md"):
+    """Put a table between its marks in the README, or on another page."""
+    readme = ROOT / page
     before, rest = readme.read_text().split(f"<!-- {name}:", 1)
     marker, after = rest.split("-->", 1)[0], rest.split(f"<!-- /{name} -->", 1)[1]
     readme.write_text(f"{before}<!-- {name}:{marker}-->\n{text}\n<!-- /{name} -->{after}")

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daskimg.store._layout import LEDGER
+from daskimg.store._shard import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from daskimg.store._claim import Claim
 
 _KEY = b"daskimg"
+_SUM = b"daskimg.crc32c"  # Parquet has checksums of its pages only
 _ENTRY = re.compile(rf"{LEDGER}/(\d+)\.parquet")
 
 FAILURE = ["sample", "row", "part", "reason", "message"]
@@ -124,7 +126,8 @@ def _flat_type(spec: ArraySpec) -> pa.DataType:
 
 def write_entry(claim: Claim, entry: Entry, lines: pa.Table) -> bytes:
     """Put a shard's entry, the last thing a task does; return the object's bytes."""
-    kept = lines.replace_schema_metadata({_KEY: json.dumps(entry.to_json()).encode()})
+    told = json.dumps(entry.to_json()).encode()
+    kept = lines.replace_schema_metadata({_KEY: told, _SUM: checksum(told).encode()})
     sink = io.BytesIO()
     pq.write_table(kept, sink, compression="zstd", write_page_checksum=True)
     content = sink.getvalue()
@@ -135,7 +138,10 @@ def write_entry(claim: Claim, entry: Entry, lines: pa.Table) -> bytes:
 def read_entry(content: bytes) -> tuple[Entry, pa.Table]:
     """Return a shard's entry and its lines from the object's bytes."""
     lines = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-    return Entry.from_json(json.loads(lines.schema.metadata[_KEY])), lines
+    told = lines.schema.metadata[_KEY]
+    if lines.schema.metadata.get(_SUM, checksum(told).encode()) != checksum(told).encode():
+        raise ValueError("the entry's checksum is not its own")
+    return Entry.from_json(json.loads(told)), lines
 
 
 def find_entry(folder: Folder, shard: int) -> Entry | None:

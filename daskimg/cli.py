@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskimg import usage
+from daskimg.arguments import Size, manifest_of, recipe_of, storage_option
 from daskimg.errors import SampleError
-from daskimg.run import (
-    COMMITTED,
-    REFUSED,
-    TOO_MANY_FAILED,
-    Size,
-    call,
-    command,
-    manifest_of,
-    recipe_of,
-    storage_option,
-)
+from daskimg.exits import COMMITTED, REFUSED, TOO_MANY_FAILED, call
+from daskimg.run import command
 from daskimg.words import counted
 
 if TYPE_CHECKING:

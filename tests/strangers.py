@@ -3,6 +3,7 @@
 import json
 import signal
 from contextlib import contextmanager
+from functools import partial
 
 import clusters
 import psutil
@@ -13,10 +14,11 @@ PATHS = f"{scenes.ROOT / 'tests'}:{scenes.ROOT}"
 
 
 class Cluster:
-    """A scheduler, and workers of one thread each."""
+    """A scheduler, and workers of one thread each, with nannies where they are to come back."""
 
-    def __init__(self, started, *options, **variables):
+    def __init__(self, started, *options, nannies=False, **variables):
         self._started = started
+        self._nannies = nannies
         self._variables = {**QUIET, "PYTHONPATH": PATHS, **variables}
         self.file = started.folder / "scheduler.json"
         self._processes = {
@@ -29,32 +31,41 @@ class Cluster:
     def address(self):
         return json.loads(self.file.read_text())["address"]
 
-    def join(self, name, *options, **variables):
-        """Start a worker, and wait until it is there."""
-        self._processes[name] = clusters.start_worker(
-            self._started, self.file, "--host", "127.0.0.1", "--memory-limit", "2GiB",
-            "--local-directory", self._started.folder / name, *options,
-            name=name, **{**self._variables, **variables},
-        )  # fmt: skip
-        said = lambda: self._started.said(name)  # noqa: E731
-        clusters.wait_until(lambda: "Registered to:" in said(), said)
+    def join(self, *names, options=(), **variables):
+        """Start workers, and wait until they are there."""
+        nanny = [] if self._nannies else ["--no-nanny"]
+        for name in names:
+            self._processes[name] = clusters.start_worker(
+                self._started, self.file, "--host", "127.0.0.1", "--memory-limit", "2GiB",
+                "--local-directory", self._started.folder / name, *nanny, *options,
+                name=name, **{**self._variables, **variables},
+            )  # fmt: skip
+        for name in names:
+            said = partial(self._started.said, name)
+            clusters.wait_until(lambda said=said: "Registered to:" in said(), said)
 
     def freeze(self, name):
-        """Stop a worker, and not its nanny; or the scheduler."""
+        """Stop a worker, and not its nanny if it has one; or the scheduler."""
+        self._send(name, signal.SIGSTOP)
+
+    def thaw(self, name):
+        """Let go on what was frozen."""
+        self._send(name, signal.SIGCONT)
+
+    def _send(self, name, number):
         own = psutil.Process(self._processes[name].pid)
         for process in own.children(recursive=True) or [own]:
-            process.send_signal(signal.SIGSTOP)
+            process.send_signal(number)
 
     def kill(self, name):
         clusters.kill_group(self._processes[name])
 
 
 @contextmanager
-def running(folder, *names, options=(), **variables):
+def running(folder, *names, options=(), nannies=False, **variables):
     """A scheduler with workers of these names."""
     folder.mkdir(exist_ok=True)
     with clusters.processes(folder) as started:
-        cluster = Cluster(started, *options, **variables)
-        for name in names:
-            cluster.join(name, *options)
+        cluster = Cluster(started, *options, nannies=nannies, **variables)
+        cluster.join(*names, options=options)
         yield cluster

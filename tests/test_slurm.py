@@ -68,7 +68,7 @@ def test_a_job_whose_time_is_nearly_up_stops_and_goes_on_when_it_is_queued_again
     recipe = tmp_path / "slow.toml"
     recipe.write_text('[[transform]]\nname = "slow_resize:SlowResize"\nheight = 16\nwidth = 16\n')
     ledger = tmp_path / "out.zarr" / "daskimg" / "records" / "ledger"
-    table = scenes.repeated(scenes.PICTURES / "labels.csv", tmp_path / "table.csv", 12)
+    table = scenes.repeated(scenes.PICTURES / "labels.csv", tmp_path / "table.csv", 6)
     job = submit(
         slurm, tmp_path, table, "out.zarr", "--recipe", recipe, "--shard-samples", 16,
         "--chunk-samples", 16, options=["--export=ALL,PYTHONPATH=" + str(tmp_path)],

@@ -133,7 +133,7 @@ def test_tls_by_files(labels, tmp_path, expected):
     protocol = ["--protocol", "tls"]
     options = [*protocol, *files("scheduler", "--tls-ca-file")]
     with strangers.running(tmp_path / "cluster", options=options) as cluster:
-        cluster.join("a", *protocol, *files("worker", "--tls-ca-file"))
+        cluster.join("a", options=[*protocol, *files("worker", "--tls-ca-file")])
         ordinary = ["--size", "16", "--max-failed", "1", "--scheduler"]
         plain = cluster.address.replace("tls", "tcp")
 
@@ -274,6 +274,27 @@ def test_a_worker_says_what_it_lacks(lack, words):
         assert re.search(words, found)
 
 
+def test_a_frozen_worker_is_named_before_anything_is_written(
+    foreign, table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("daskimg.build._run.Patience", lambda **_: Patience(scheduler=2.0))
+    with Client(foreign.address) as client:
+        (address,) = [
+            address
+            for address, facts in client.scheduler_info(n_workers=-1)["workers"].items()
+            if facts["name"] == "b"
+        ]
+    foreign.freeze("b")
+    try:
+        # Resumable, not refused: the scheduler drops it, and the next try goes on without it.
+        with pytest.raises(StoppedError, match=f"worker {address} has not answered for 2 seconds"):
+            build(scenes.plan(table, tmp_path / "a.zarr"), foreign)
+    finally:
+        foreign.thaw("b")
+
+    assert not (tmp_path / "a.zarr").exists()
+
+
 def test_workers_without_the_memory_for_their_threads_are_refused(table, tmp_path):
     plan = scenes.plan(table, tmp_path / "a.zarr", size=224, shard=40, chunk=10)
     cluster = daskimg.ClusterOptions(
@@ -347,7 +368,7 @@ def test_tasks_are_kept_from_an_unfit_worker_also_when_the_fit_ones_change(monke
 
 
 def test_a_worker_lost_with_its_nanny_costs_time_only(table, tmp_path, expected):
-    with strangers.running(tmp_path / "cluster", "a", "b") as cluster:
+    with strangers.running(tmp_path / "cluster", "a", "b", nannies=True) as cluster:
         report = build(
             slow_plan(table, tmp_path / "a.zarr"), cluster, at={4: lambda: cluster.kill("b")}
         )
@@ -373,7 +394,9 @@ def test_a_frozen_worker_is_dropped_when_the_scheduler_has_missed_it(table, tmp_
 
 
 def test_the_last_tasks_are_given_to_idle_workers_too(table, tmp_path, expected, monkeypatch):
-    monkeypatch.setattr("daskimg.build._run.Patience", lambda **_: Patience(straggler=1.0))
+    monkeypatch.setattr(
+        "daskimg.build._run.Patience", lambda **_: Patience(straggler=1.0, result=2.0)
+    )
     notes = []
     with strangers.running(
         tmp_path / "cluster", "a", "b"
@@ -389,12 +412,14 @@ def test_the_last_tasks_are_given_to_idle_workers_too(table, tmp_path, expected,
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_a_lost_scheduler_ends_the_run_and_another_resumes_it(
-    table, tmp_path, expected, monkeypatch, how
+    foreign, table, tmp_path, expected, monkeypatch, how
 ):
-    monkeypatch.setattr("daskimg.build._run.Patience", lambda **_: Patience(scheduler=3.0))
+    monkeypatch.setattr(
+        "daskimg.build._run.Patience", lambda **_: Patience(scheduler=2.0, result=2.0)
+    )
     url = tmp_path / "a.zarr"
     lost = []
-    with strangers.running(tmp_path / "1", "a") as cluster:
+    with strangers.running(tmp_path / "cluster", "a") as cluster:
         lose_it = cluster.kill if how == "killed" else cluster.freeze
 
         def lose():
@@ -405,8 +430,7 @@ def test_a_lost_scheduler_ends_the_run_and_another_resumes_it(
             build(slow_plan(table, url), cluster, at={4: lose})
         took = time.monotonic() - lost[0]
     done = finished(url)
-    with strangers.running(tmp_path / "2", "a") as cluster:
-        report = build(slow_plan(table, url), cluster)
+    report = build(slow_plan(table, url), foreign)
 
     assert 4 <= done < 20
     assert took < 60
@@ -468,7 +492,7 @@ def test_one_picture_that_kills_its_worker_costs_one_sample_on_any_cluster(
 
     recipe = daskimg.Recipe((killers.Killer(16, 16, rows=(11,)),))
     plan = scenes.plan(table, tmp_path / "a.zarr", shard=4, chunk=2, recipe=recipe, max_failed=1)
-    with strangers.running(tmp_path / "cluster", "a", "b") as cluster:
+    with strangers.running(tmp_path / "cluster", "a", "b", nannies=True) as cluster:
         report = build(plan, cluster)
 
     assert report.reasons == {"format": 2, "killed its worker": 1}

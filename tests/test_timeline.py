@@ -79,7 +79,8 @@ def test_a_run_knows_its_workers_and_where_its_time_went(table, tmp_path, client
     assert {span.worker for span in line.spans} <= names
     assert all(before <= span.began <= span.ended <= after for span in line.spans)
     assert all(line.stages[stage] > 0 for stage in STAGES)
-    assert 0.9 * line.busy < sum(line.stages.values()) <= line.busy
+    # A core that helped with another's shard counts there, too.
+    assert 0.9 * line.busy < sum(line.stages.values()) <= line.threads * line.busy
     assert line.threads == 2
     found = report.to_json()
     assert set(found["stages"]) == set(STAGES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
+from daskimg.build import _forking as forking
 from daskimg.build._connection import client_of
 from daskimg.errors import OptionError, StoppedError
 from daskimg.options import given, whole
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-_MOST_THREADS = 8  # a worker process of more threads spends them waiting for the GIL
 _DASHBOARD = 8787
 _ENVIRON = "distributed.nanny.pre-spawn-environ"
 
@@ -40,6 +41,9 @@ _QUIET = {
     "distributed.admin.tick.interval": "500ms",
     # Nobody takes these workers away: whatever shard has lost two of them is looked at.
     "distributed.scheduler.allowed-failures": 1,
+    # Dask lets a nanny go whose worker is down at the end of this time after any loss of it,
+    # also if it has just been lost again: one that is lost now and then would be gone for good.
+    "distributed.deploy.lost-worker-timeout": "365 days",
 }
 _TTL = "distributed.scheduler.worker-ttl"
 _USUAL_TTL = "5 minutes"  # Dask's default: a frozen worker is missed after 5 to 10 minutes
@@ -55,8 +59,9 @@ class ClusterOptions:
     scheduler
         Address of a scheduler, or a scheduler file; ``None`` starts a local cluster.
     workers, threads
-        Worker processes of the local cluster, and threads of each; by default a thread a
-        core, in processes of up to 8 threads: Pillow and the kernels release the GIL.
+        Worker processes of the local cluster, and threads of each; by default a process a
+        core. Pillow and the kernels release the GIL, but two threads wait for each other a
+        dozen times a picture: of a 64x64 one they make a seventh less.
     memory_limit
         Of each worker, as Dask writes it (``2GB``); ``auto`` shares the machine's memory.
     processes
@@ -144,11 +149,10 @@ class ClusterOptions:
         (3, 2)
         """
         cores = int(CPU_COUNT)  # affinity and containers' limits are reckoned in
-        workers = (
-            self.workers
-            or (self.adaptive or [0])[0]
-            or math.ceil(cores / (self.threads or _MOST_THREADS))
-        )
+        workers = self.workers or (self.adaptive or [0])[0]
+        if not self.processes:
+            workers = workers or 1  # they share one GIL, however many they are
+        workers = workers or math.ceil(cores / (self.threads or 1))
         return workers, self.threads or max(1, cores // workers)
 
 
@@ -178,7 +182,9 @@ def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
         # The process that imports this script says so, once, when this one has ended.
         raise SystemExit(1)
     with (
-        dask.config.set({**_quiet(options), _TTL: _ttl(), _ENVIRON: _environment()}),
+        dask.config.set(
+            {**_quiet(options), **forking.method(), _TTL: _ttl(), _ENVIRON: _environment()}
+        ),
         ThreadPoolExecutor(1) as starter,
         ExitStack() as stack,
     ):
@@ -235,22 +241,23 @@ async def _warm_up() -> None:  # a coroutine: the client does not wait for those
     """Import in a worker what tasks need, while the client draws up its graph.
 
     What is there by then lives as long as the worker: frozen, it is no more looked through
-    by each full garbage collection, which stops all threads.
+    by each full garbage collection, which stops all threads. One that is forked has it all.
     """
-    for name in ("dask.dataframe", "daskimg.task"):
-        import_module(name)
-    gc.collect()
-    gc.freeze()
+    if not forking.is_forked():
+        for name in ("dask.dataframe", "daskimg.task"):
+            import_module(name)
+        gc.collect()
+        gc.freeze()
 
 
-def _environment() -> dict[str, object]:
+def _environment() -> dict[str, str]:
     """Return what worker processes are started with: their allocator is to keep its pages.
 
     Dask has glibc give back whatever is free, which for pictures means a page fault for
     each 4 KiB of each one: a tenth of all time.
     """
     kept = {"MALLOC_TRIM_THRESHOLD_": 256 << 20, "MALLOC_MMAP_THRESHOLD_": 32 << 20}
-    return {**dask.config.get(_ENVIRON, {}), **kept}
+    return {name: str(value) for name, value in {**dask.config.get(_ENVIRON, {}), **kept}.items()}
 
 
 def _ttl() -> str:
@@ -262,6 +269,8 @@ def _ttl() -> str:
 def _local_cluster(options: ClusterOptions) -> LocalCluster:
     workers, threads = options.shape()
     _shield_from_interrupts()
+    if options.processes:
+        forking.start_server(_environment())
     cluster = LocalCluster(
         n_workers=workers,
         threads_per_worker=threads,
@@ -271,6 +280,8 @@ def _local_cluster(options: ClusterOptions) -> LocalCluster:
         # Without a dashboard there still is an HTTP server, on 8787 unless told otherwise.
         scheduler_kwargs={} if options.dashboard else {"dashboard_address": "127.0.0.1:0"},
         silence_logs=logging.CRITICAL,
+        # What is set by now is not in the environment of a process that was started before.
+        **({"env": dict(os.environ)} if options.processes else {}),
     )
     if options.adaptive is not None:
         least, most = options.adaptive

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NEWS = 3.0  # seconds that workers have to listen
 _PARTING = 5.0  # seconds that are waited for workers to forget a run
+_NO_PARTING = 0.2  # once one of them has not answered for so long
 _LOOK = 5.0  # seconds between looks at the scheduler
 _BLINK = 3.0  # seconds in which a nanny starts a worker anew: not worth a line
 _GO_ON = "run the same command again to go on"
@@ -40,11 +41,15 @@ class Patience:
         For an answer of the scheduler: one that is frozen, or cut off, ends the run.
     straggler
         For the last tasks, at least, before they are given to idle workers, too.
+    result
+        For the few bytes of a result: its worker may be frozen by now, and all others are
+        waiting. What does not come is made again elsewhere.
     """
 
     workers: float = 300.0
     scheduler: float = 60.0
     straggler: float = 10.0
+    result: float = 10.0
 
 
 @dataclass(slots=True)
@@ -85,6 +90,7 @@ class Crew:
     _alone_since: float | None = None
     _told: bool = False
     _parts: int = 0
+    _parting: float = _PARTING
     _unreached: dict[str, set[str]] = field(default_factory=dict)
 
     def wait(self) -> None:
@@ -177,9 +183,17 @@ class Crew:
             )
         except TimeoutError:
             raise StoppedError(
-                f"a worker has not answered for {seconds:g} seconds; take it away, and {_GO_ON}"
+                f"{self._silent()} has not answered for {seconds:g} seconds; take it away, or "
+                f"wait until the scheduler does, and {_GO_ON}"
             ) from None
         return found
+
+    def _silent(self) -> str:
+        """Name the worker that the scheduler has not heard of for the longest time."""
+        workers = self.ask("identity", n_workers=-1)["workers"]
+        if not workers:
+            return "a worker"
+        return f"worker {min(workers, key=lambda each: workers[each]['last_seen'])}"
 
     def fresh(self) -> str:
         """Return a name for a part of the run: whose it is tells ``run_of``."""
@@ -209,9 +223,11 @@ class Crew:
         """Have workers forget a plugin; the scheduler may be gone, or a worker be frozen."""
         if self.client.status != "running":
             return
+        call = self.client._unregister_worker_plugin
+        parting, self._parting = self._parting, _NO_PARTING
         with suppress(Exception):
-            call = self.client._unregister_worker_plugin
-            self.client.sync(call, name, callback_timeout=_PARTING)
+            self.client.sync(call, name, callback_timeout=parting)
+            self._parting = parting
 
     def others(self, avoided: str) -> list[str]:
         """Return the workers that are there, but for one."""

@@ -101,9 +101,11 @@ class Forecast:
         for note in self._notes():
             yield "note", note
         yield "free space", "unknown" if free is None else megabytes(free)
-        # On its way to a bucket, a shard leaves its thread to the next one.
-        shards = self.threads * (2 if fetch.is_url(self.plan.url) else 1)
-        yield "memory", f"{shards} x {megabytes(self.plan.shard_bytes)} of shards a worker"
+        # On its way to the store, a shard leaves its thread to the next one.
+        yield (
+            "memory",
+            f"{2 * self.threads} x {megabytes(self.plan.shard_bytes)} of shards a worker",
+        )
         yield (
             "workers",
             "theirs" if self.scheduled else f"{self.workers} of {self.threads} threads",

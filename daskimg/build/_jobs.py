@@ -32,7 +32,6 @@ _TRIES = 3  # of a job, each on another worker; storage has its own retries belo
 _WAVE = 2000  # jobs that the scheduler holds; more would only be its memory
 _BOUND_WAVE = 2  # for each thread, where jobs are bound to workers
 _TICK = 0.5  # seconds after which the crew is looked at though nothing has come back
-_FETCH = 30.0  # seconds for the few bytes of a result: its worker may be frozen by now
 _NONE = object()  # no result: a task may have returned None
 _DAWDLING = 3  # times the mean job's time
 
@@ -154,8 +153,8 @@ class Jobs(Generic[Item]):
         ready = [each for each in futures if each.key in self._jobs and each.status == "finished"]
         found: dict[Any, Any] = {}
         with suppress(Exception):  # what is wrong with which of them, the next look tells
-            gather = self._crew.client._gather
-            results = self._crew.client.sync(gather, ready, callback_timeout=_FETCH)
+            gather, patience = self._crew.client._gather, self._crew.patience.result
+            results = self._crew.client.sync(gather, ready, callback_timeout=patience)
             found = {future.key: result for future, result in zip(ready, results, strict=True)}
         for future in futures:
             yield future, found.get(future.key, _NONE)
@@ -167,7 +166,7 @@ class Jobs(Generic[Item]):
         self._heard = self._last = time.monotonic()
         try:
             if found is _NONE:
-                found = future.result(timeout=_FETCH)
+                found = future.result(timeout=self._crew.patience.result)
         except KilledWorker:
             self._drop(job, future)
             if not job.futures:  # else its twin may do better

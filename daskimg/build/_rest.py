@@ -1,7 +1,8 @@
-"""Leaving a thread to the next task while a shard is on its way to a bucket.
+"""Leaving a thread to the next task while a shard is on its way to a bucket, or to a disk.
 
 A put, its ledger entry and what is asked before each are four latencies in a row, in which a
-processor has nothing to do; decoding the next shard's pictures takes longer than that.
+core has nothing to do, and a disk takes as long as twenty pictures; decoding those of the next
+shard takes longer than that.
 """
 
 from __future__ import annotations
@@ -10,14 +11,10 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from distributed import get_worker, secede
-
-from daskimg.fetch import is_url
+from distributed import Status, get_worker, secede
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from daskimg.plan import Brief
 
 
 class _Resting:
@@ -42,15 +39,13 @@ _RESTING = _Resting()
 
 
 @contextmanager
-def resting(brief: Brief) -> Iterator[Callable[[], None] | None]:
-    """Yield what a task calls when it only writes any more; ``None`` where a disk is quick."""
-    if not is_url(brief.url):
-        yield None
-        return
+def resting() -> Iterator[Callable[[], None]]:
+    """Yield what a task calls when it only writes any more."""
     begun = []
 
     def rest() -> None:
-        if _RESTING.begin():
+        # One that closes waits for its tasks, and holds the lock that secede waits for.
+        if get_worker().status is Status.running and _RESTING.begin():
             begun.append(True)
             secede()
 

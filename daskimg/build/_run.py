@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distributed import Client, LocalCluster, get_client
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from daskimg.build._standing import Standing
+    from daskimg.build._standing import Standing, Step
+    from daskimg.build._watch import Channel
 
 _LOG = logging.getLogger("daskimg")
 _OUTCOMES = {"begin": "committed", "resume": "committed", "relabel": "relabelled"}
@@ -85,66 +87,126 @@ def build_store(
     """
     _check_types(plan, client, cluster)
     fetch.traffic(reset=True)  # what was asked before is no part of the run
-    standing = standing_of(plan.url, overwrite=plan.options.overwrite)
-    step = standing.step(plan)
-    damaged: list[str] = []
-    if step == "check":
-        assert standing.commit is not None
-        damaged = store.damaged_objects(standing.folder, standing.commit)
-        if not damaged:
-            return _unchanged(plan, standing)
-    if step == "begin" or damaged:
+    work = _Work.at(plan, standing_of(plan.url, overwrite=plan.options.overwrite))
+    if work.is_done:
+        return work.unchanged()
+    if work.decodes:
         check_sources(plan)
+    given_options = cluster if isinstance(cluster, ClusterOptions) else ClusterOptions()
+    note = on_note or _LOG.warning
     with _connecting(client, cluster) as connected:
         client = connected()
-        note = on_note or _LOG.warning
-        given_options = cluster if isinstance(cluster, ClusterOptions) else ClusterOptions()
         crew = Crew(client, Patience(workers=given_options.wait), note)
         crew.wait()
         check_memory(crew, plan)
-        foreign = not isinstance(client.cluster, LocalCluster)  # else it is this environment's
-        if foreign:
-            check_versions(crew)
-        with (
-            cleared(crew) if foreign else nullcontext(),
-            set_up(crew),
-            fit(crew, plan) if foreign else nullcontext(),
-        ):
-            if step == "begin" or damaged:
+        with _prepared(crew, plan):
+            if work.decodes:
                 try_on(crew, plan)
-            stored = _begin(plan, standing)
-            repaired, expected = _damaged_shards(plan, standing, damaged)
+            stored = _begin(plan, work.standing)
             channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
-            if on_tally is None and in_notebook():
-                on_tally = Live()
-                on_tally.begin(client)
-            moved = standing.stored is not None and standing.stored.root != fetch.public(plan.root)
-            brief = plan.brief(
-                stored.run,
-                repaired=repaired,
-                expected=expected,
-                compiled=plan.values >= COMPILE_PAYS,
-                retry=moved and standing.commit is None,
-                spare=_spare_memory(client),
-                call=crew.fresh(),
-            )
-            course = Course(
-                plan, brief, standing.folder, crew, on_tally or _silent, channel,
-                resuming=step != "begin",
-            )  # fmt: skip
+            course = work.course(crew, stored, on_tally or _shown(client), channel)
             with (
-                logged(standing.folder, stored.run, crew) as log,
+                logged(work.standing.folder, stored.run, crew) as log,
                 recorded(client, given_options.performance, note),
                 outcome_told(client, channel) as tell,
             ):
-                outcome = "repaired" if damaged else _OUTCOMES[step]
-                report = course.run(stored, outcome, standing.commit)
+                report = course.run(stored, work.outcome, work.standing.commit)
                 tell(report.outcome)
                 log(report)
             report.traffic.add(fetch.traffic(reset=True))  # the log's own, written last
             return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be done at a store's address.
+
+    ``damaged`` are objects of a committed store that are to be built again.
+    """
+
+    plan: Plan
+    standing: Standing
+    step: Step
+    damaged: list[str]
+
+    @classmethod
+    def at(cls, plan: Plan, standing: Standing) -> _Work:
+        """Look what is to be done, at each object of a store that is committed as planned."""
+        step, commit = standing.step(plan), standing.commit
+        damaged = []
+        if step == "check" and commit is not None:
+            damaged = store.damaged_objects(standing.folder, commit)
+        return cls(plan, standing, step, damaged)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the store is committed as planned, and whole."""
+        return self.step == "check" and not self.damaged
+
+    def unchanged(self) -> Report:
+        """Report that there is nothing to do."""
+        commit = self.standing.commit
+        assert commit is not None
+        tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
+        tally.traffic.add(fetch.traffic(reset=True))
+        return Report.of(self.plan, "unchanged", tally)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it begins with pictures: else only what is left of them, or labels."""
+        return self.step == "begin" or bool(self.damaged)
+
+    @property
+    def outcome(self) -> str:
+        """What the report says when it is done."""
+        return "repaired" if self.damaged else _OUTCOMES[self.step]
+
+    def course(
+        self,
+        crew: Crew,
+        stored: store.StoredPlan,
+        on_tally: Callable[[Tally], None],
+        channel: Channel | None,
+    ) -> Course:
+        """Return the course that does it."""
+        plan, standing = self.plan, self.standing
+        repaired, expected = _damaged_shards(plan, standing, self.damaged)
+        moved = standing.stored is not None and standing.stored.root != fetch.public(plan.root)
+        brief = plan.brief(
+            stored.run,
+            repaired=repaired,
+            expected=expected,
+            compiled=plan.values >= COMPILE_PAYS,
+            retry=moved and standing.commit is None,
+            spare=_spare_memory(crew.client),
+            call=crew.fresh(),
+        )
+        return Course(
+            plan, brief, standing.folder, crew, on_tally, channel, resuming=self.step != "begin"
+        )
+
+
+@contextmanager
+def _prepared(crew: Crew, plan: Plan) -> Iterator[None]:
+    """Have workers ready for a run; those of others are asked whether they are fit for it."""
+    if isinstance(crew.client.cluster, LocalCluster):  # of this environment, and only this run's
+        with set_up(crew):
+            yield
+    else:
+        check_versions(crew)
+        with cleared(crew), set_up(crew), fit(crew, plan):
+            yield
+
+
+def _shown(client: Client) -> Callable[[Tally], None]:
+    """Return what shows the counts where nobody else does: a bar in a notebook."""
+    if not in_notebook():
+        return _silent
+    live = Live()
+    live.begin(client)
+    return live
 
 
 def _check_types(plan: object, client: object, cluster: object) -> None:
@@ -237,11 +299,3 @@ def _current_client() -> Client | None:
         return get_client()
     except ValueError:
         return None
-
-
-def _unchanged(plan: Plan, standing: Standing) -> Report:
-    commit = standing.commit
-    assert commit is not None
-    tally = Tally(commit.samples, commit.samples, commit.failed, commit.samples)
-    tally.traffic.add(fetch.traffic(reset=True))
-    return Report.of(plan, "unchanged", tally)

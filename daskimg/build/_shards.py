@@ -9,9 +9,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import LocalCluster, WorkerPlugin, get_worker
 from distributed.protocol.pickle import dumps
 
 from daskimg import fetch, store
@@ -21,8 +22,10 @@ from daskimg.build._rest import resting
 from daskimg.build._shown import show_task
 from daskimg.errors import DaskimgError
 from daskimg.task import (
-    Hands,
+    Cores,
     Limits,
+    OwnCores,
+    SharedCores,
     Verdict,
     find_killers,
     must_retry,
@@ -48,8 +51,9 @@ _BRIEFS: dict[str, Brief] = {}
 _CHANNELS: dict[str, Channel] = {}
 """How they tell the scheduler what they do, those that it watches."""
 
-_HANDS: dict[str, Hands] = {}
-"""The threads of the workers in this process, by the worker's address."""
+_CORES: dict[str, Cores] = {}
+"""Those of the machine, where all workers of a run share it, by the run's name; else those of
+the workers in this process, by their addresses."""
 
 Killers = tuple[tuple[int, int], ...]
 """(shard, row) of what killed its worker."""
@@ -65,29 +69,45 @@ class UnfitWorker(DaskimgError):
 class _Told(WorkerPlugin):
     """Tells a worker what a run does, before its first task: also one that joins later."""
 
-    def __init__(self, brief: Brief, channel: Channel | None) -> None:
+    def __init__(self, brief: Brief, channel: Channel | None, cores: str | None) -> None:
         self.name = brief.call
         self._brief = brief
         self._channel = channel
+        self._cores = cores
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS[self.name] = self._brief
         if self._channel is not None:
             _CHANNELS[self.name] = self._channel
+        if self._cores is not None:
+            _CORES[self.name] = SharedCores(self._cores)
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS.pop(self.name, None)
         _CHANNELS.pop(self.name, None)
+        _CORES.pop(self.name, None)
 
 
 @contextmanager
 def told(crew: Crew, brief: Brief, channel: Channel | None = None) -> Iterator[str]:
     """Have all workers know what a run does while the context lasts; yield the part's name."""
-    crew.register(_Told(brief, channel), brief.call)
-    try:
-        yield brief.call
-    finally:
-        crew.unregister(brief.call)
+    with _machine(crew) as cores:
+        crew.register(_Told(brief, channel, cores), brief.call)
+        try:
+            yield brief.call
+        finally:
+            crew.unregister(brief.call)
+
+
+@contextmanager
+def _machine(crew: Crew) -> Iterator[str | None]:
+    """Yield a folder of this machine's cores for as many threads as are there, if it has all."""
+    if not isinstance(crew.client.cluster, LocalCluster):
+        yield None
+        return
+    with TemporaryDirectory(prefix="daskimg-cores-") as folder:
+        SharedCores.lay_out(folder, sum(crew.threads.values()))
+        yield folder
 
 
 def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
@@ -98,14 +118,16 @@ def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
 
 def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFrame:
     """Build a shard without what kills its worker; return its report, with the worker's name."""
-    with _part(run) as told_brief, resting(told_brief) as rest:
+    with _part(run) as told_brief, resting() as rest:
         brief, channel = replace(told_brief, convicted=convicted), _CHANNELS.get(run)
         worker = get_worker()
-        hands = _HANDS.setdefault(worker.address, Hands(worker.state.nthreads))
+        cores = _CORES.get(run) or _CORES.setdefault(
+            worker.address, OwnCores(worker.state.nthreads)
+        )
         if channel:
-            report = show_task(rows, brief, channel, rest, hands)
+            report = show_task(rows, brief, channel, rest, cores)
         else:
-            report = run_task(rows, brief, rest=rest, hands=hands)
+            report = run_task(rows, brief, rest=rest, cores=cores)
         return report.assign(worker=str(worker.name))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from daskimg.build._watch import Channel
     from daskimg.plan import Brief
-    from daskimg.task import Hands
+    from daskimg.task import Cores
 
 
 def show_task(
@@ -29,14 +29,14 @@ def show_task(
     brief: Brief,
     channel: Channel,
     rest: Callable[[], None] | None,
-    hands: Hands,
+    cores: Cores,
 ) -> pd.DataFrame:
     """Build a shard, and return its report; the scheduler hears of both ends."""
     worker, shard = get_worker(), int(rows["shard"].iloc[0])
     camera = _Camera(channel.every)
     channel.running(worker, shard)
     try:
-        report = run_task(rows, brief, camera.look, rest, hands)
+        report = run_task(rows, brief, camera.look, rest, cores)
     except BaseException:
         channel.failed(worker, shard)
         raise

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _METHODS = {method.name.lower(): method for method in Image.Resampling}
 _DTYPES = ("uint8", "uint16", "float32")
+_NAMES = {np.dtype(name): name for name in _DTYPES}  # NumPy takes 5 us to spell one out
 _BAND = 1 << 22  # pixels that are copied at once
 _ROUNDING = 1e-9  # of a length: how far outside the picture a box may be by rounding alone
 
@@ -58,7 +59,7 @@ class Picture:
             self.dtype = "uint8"
         else:
             self.height, self.width = pixels.shape[:2]
-            self.dtype = pixels.dtype.name
+            self.dtype = _NAMES.get(pixels.dtype) or pixels.dtype.name
         if size is not None:
             self.height, self.width = size
         self.channels = channels

@@ -2,7 +2,7 @@
 
 from daskimg.task._alone import KILLED, Limits, Verdict, find_killers
 from daskimg.task._contents import Content, read_contents
-from daskimg.task._hands import Hands
+from daskimg.task._cores import Cores, OwnCores, SharedCores
 from daskimg.task._reports import REPORT, ROWS
 from daskimg.task._rows import Planned, planned_rows, read_shard_rows
 from daskimg.task._samples import make_samples, write_entry_of
@@ -14,9 +14,11 @@ __all__ = [
     "REPORT",
     "ROWS",
     "Content",
-    "Hands",
+    "Cores",
     "Limits",
+    "OwnCores",
     "Planned",
+    "SharedCores",
     "Trial",
     "Verdict",
     "find_killers",

@@ -12,7 +12,7 @@ from daskimg.errors import SampleError, StoppedError, StoreError
 from daskimg.statistics import ChannelSums, channel_sums
 from daskimg.task._alone import KILLED
 from daskimg.task._contents import Content, read_contents
-from daskimg.task._hands import Hands, share
+from daskimg.task._cores import Cores, OwnCores, share
 from daskimg.task._kept import Kept
 from daskimg.task._lines import Lines
 from daskimg.task._reports import report_of
@@ -39,7 +39,7 @@ def run_task(
     brief: Brief,
     look: Look | None = None,
     rest: Callable[[], object] | None = None,
-    hands: Hands | None = None,
+    cores: Cores | None = None,
 ) -> pd.DataFrame:
     """Build one shard and report on it in one line.
 
@@ -56,8 +56,8 @@ def run_task(
         Shown one sample of a shard that has just been written, and its row.
     rest
         Called when all that is left is to write: another task may have the processor.
-    hands
-        The threads of this worker: those with nothing to do help.
+    cores
+        Those with nothing to do help; by default there is only this thread's.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def run_task(
     watch.lap("write")
     if entry is None:
         work = _Work(brief, shard, watch)
-        work.fill(rows, hands or Hands(1))
+        work.fill(rows, cores or OwnCores(1))
         if rest is not None:
             rest()
         entry = work.write(folder)
@@ -117,7 +117,7 @@ class _Work:
         self._lines = Lines(self._group, self._start, count)
         self._convicted = {row for number, row in brief.convicted if number == shard}
 
-    def fill(self, rows: pd.DataFrame, hands: Hands) -> None:
+    def fill(self, rows: pd.DataFrame, cores: Cores) -> None:
         """Decode and transform all samples."""
         planned = planned_rows(rows, self._brief)
         self._check_rows(planned)
@@ -125,7 +125,7 @@ class _Work:
             self._build((planned[0], self._shared_content(planned[0], rows)), self._watch)
         else:
             contents = read_contents(rows, self._brief, whole=True)
-            share(zip(planned, contents, strict=True), hands, self._builder)
+            share(zip(planned, contents, strict=True), cores, self._builder)
 
     def _builder(self) -> Callable[[tuple[Planned, Content | SampleError]], None]:
         """Return what builds a row's samples in this thread, by a stopwatch of its own."""

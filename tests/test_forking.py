@@ -1,0 +1,65 @@
+"""Workers of a local cluster: a process a core, forked from one that has imported everything."""
+
+import os
+import sys
+from pathlib import Path
+
+import dask
+import pytest
+from dask.system import CPU_COUNT
+
+import daskimg
+from daskimg.build import connect
+from daskimg.build._forking import is_forked, method
+
+TWO = daskimg.ClusterOptions(workers=2, threads=1, dashboard=False)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are spawned")
+
+
+def test_by_default_there_is_a_process_a_core():
+    assert daskimg.ClusterOptions().shape() == (CPU_COUNT, 1)
+    assert daskimg.ClusterOptions(threads=CPU_COUNT).shape() == (1, CPU_COUNT)
+    assert daskimg.ClusterOptions(processes=False).shape() == (1, CPU_COUNT)
+
+
+def test_workers_are_forked_from_one_process_that_has_imported_what_they_need():
+    with connect(TWO) as client:
+        assert set(client.run(is_forked).values()) == {True}
+        parents = set(client.run(os.getppid).values())
+
+    assert len(parents) == 1
+    assert os.getpid() not in parents
+
+
+def test_the_process_that_is_forked_has_one_thread():
+    # Another's lock would be held for ever in the child; Python 3.12 warns of it.
+    with connect(TWO) as client:
+        (parent,) = set(client.run(os.getppid).values())
+        assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1
+
+
+def test_workers_have_todays_environment_though_their_parent_is_older(monkeypatch):
+    with connect(TWO):
+        pass
+    monkeypatch.setenv("DASKIMG_TEST_OF_THE_ENVIRONMENT", "late")
+
+    with connect(TWO) as client:
+        found = client.run(os.environ.get, "DASKIMG_TEST_OF_THE_ENVIRONMENT")
+
+    assert set(found.values()) == {"late"}
+
+
+def test_workers_keep_the_pages_of_their_pictures():
+    with connect(TWO) as client:
+        found = client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_")
+        (parent,) = set(client.run(os.getppid).values())
+        begun_with = Path(f"/proc/{parent}/environ").read_bytes().split(b"\0")
+
+    assert set(found.values()) == {str(256 << 20)}
+    assert b"MALLOC_TRIM_THRESHOLD_=268435456" in begun_with  # it is read when a process begins
+
+
+def test_who_asks_dask_for_another_way_gets_it():
+    with dask.config.set({"distributed.worker.multiprocessing-method": "fork"}):
+        assert method() == {}

@@ -19,7 +19,7 @@ from throughput import PHOTOGRAPHS, SIZE, bare_loop, link_pictures, machine, mai
 WAYS = {
     "1 worker x 1 thread": ("--workers", "1", "--threads", "1"),
     "2 workers x 1 thread": ("--workers", "2", "--threads", "1"),
-    "1 worker x 2 threads (the default here)": (),
+    "1 worker x 2 threads": ("--workers", "1", "--threads", "2"),
 }
 
 

@@ -58,6 +58,47 @@ def test_objects_go_in_and_out_of_s3(bucket):
     assert folder.sizes() == {"a": 1}
 
 
+def test_a_listing_comes_in_pages_and_pins_what_it_has_seen(bucket):
+    folder = fetch.open_folder(f"{bucket}/in")
+    for number in range(1005):
+        folder.put(f"{number:04d}.jpg", b"%d" % number)
+    folder.put("sub/c.jpg", b"c")
+
+    pages = list(fetch.list_below(f"{bucket}/in"))
+    flat = [each for page in fetch.list_matches(f"{bucket}/in/*.jpg") for each in page]
+    first = fetch.pinned(pages[0][0].location, pages[0][0].generation)
+    before = fetch.read(first)
+    folder.put("0000.jpg", b"other")
+
+    assert [len(page) for page in pages] == [1000, 6]
+    found = [each for page in pages for each in page]
+    names = [each.location.removeprefix(f"{bucket}/in/") for each in found]
+    assert names == [*(f"{number:04d}.jpg" for number in range(1005)), "sub/c.jpg"]
+    assert [each.location for each in flat] == [each.location for each in found[:1005]]
+    assert [each.size for each in found[8:12]] == [1, 1, 2, 2]
+    assert before == b"0"
+    with pytest.raises(SampleError, match="changed"):
+        fetch.read(first)
+    assert folder.names()[-1] == "sub"
+
+
+def test_only_the_writing_that_was_looked_at_is_replaced(bucket):
+    folder = fetch.open_folder(bucket)
+    folder.put("a", b"1")
+    looks = []
+
+    def overtaken():
+        looks.append(folder.read("a"))
+        if len(looks) == 1:
+            folder.put("a", b"3")
+
+    folder.put_once("a", b"1", lambda: pytest.fail("it is there already"))
+    folder.put_once("a", b"2", overtaken)
+
+    assert looks == [b"1", b"3"]
+    assert folder.read("a") == b"2"
+
+
 def test_a_store_in_s3_equals_the_one_on_disk(bucket, pictures, tmp_path, threads):
     folder, names = pictures
     source = fetch.open_folder(f"{bucket}/in")

@@ -120,7 +120,8 @@ def has_begun(started, head):
     count = (
         "import json, os, urllib.request as u;"
         "r = u.Request(os.environ['STORAGE_EMULATOR_HOST'] + '/_stats', b'{}', method='POST');"
-        "print(sum('/ledger/' in c[3] for c in json.load(u.urlopen(r))['calls'] if c[1] == 'put'))"
+        "calls = json.load(u.urlopen(r))['calls'];"
+        "print(sum('/ledger/' in c[3] for c in calls if c[1] == 'create'))"
     )
     return int(ask(started, head, sys.executable, "-c", count)) >= 4
 

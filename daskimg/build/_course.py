@@ -15,14 +15,8 @@ from daskimg import fetch, store
 from daskimg.build._jobs import Jobs
 from daskimg.build._report import Report, Tally
 from daskimg.build._resume import finished
-from daskimg.build._shards import (
-    assemble_rows,
-    assemble_samples,
-    build_shard,
-    mapped,
-    read_rows,
-    told,
-)
+from daskimg.build._shards import build_shard, build_tried, read_rows, told
+from daskimg.build._shelves import Shelves
 from daskimg.build._suspects import convict, described
 from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
 from daskimg.task import REPORT, ROWS
@@ -35,11 +29,15 @@ if TYPE_CHECKING:
 
     from daskimg.build._crew import Crew
     from daskimg.build._shards import Killers
+    from daskimg.build._trial import Tried
     from daskimg.build._watch import Channel
     from daskimg.fetch import Folder
     from daskimg.plan import Brief, Plan, ShardRows
 
+    Submit = Callable[[Sequence[Any], dict[str, Any], bool], list[Future[Any]]]
+
 _ROUNDS = 3  # of shards that kill their workers: each but the last ends with a look at their rows
+_KNOWN = 100_000  # shards whose entries workers are asked for; those of others are read
 _EARLY = 1000  # samples after which a run that mostly fails is stopped
 
 _FINISHED = "another run has finished this store meanwhile"
@@ -62,6 +60,8 @@ class Course:
         How tasks tell the scheduler what they do, if it watches.
     resuming
         Whether shards may be finished already.
+    tried
+        What a worker has read and kept for a trial.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Course:
         channel: Channel | None = None,
         *,
         resuming: bool = False,
+        tried: Tried | None = None,
     ) -> None:
         self._plan = plan
         self._brief = brief
@@ -82,6 +83,8 @@ class Course:
         self._on_tally = on_tally
         self._fresh = not resuming
         self._channel = channel
+        self._tried = tried
+        self._made_on: dict[int, str] = {}
         self._began = time.perf_counter()
         threads = sum(crew.threads.values())
         self._tally = Tally(plan.samples, timeline=Timeline(threads))
@@ -96,7 +99,7 @@ class Course:
                 if self._tally.failed > self._plan.options.max_failed * self._tally.total:
                     examples = store.first_failures(self._folder, self._tally.failed_in)
                     return self._report("refused", examples)
-                self._commit(run, stored, before)
+                self._commit(stored, before)
         except (OSError, StoreError, ManifestError, AccessError) as error:  # work has been done
             if isinstance(error, FileNotFoundError) and store.last_commit(self._folder):
                 raise StoppedError(_FINISHED) from error
@@ -127,9 +130,10 @@ class Course:
         if self._fresh:
             return self._plan.shard_rows()
         known = bytearray(self._plan.shards)  # a byte a shard, of which there may be millions
-        for entries, traffic in finished(self._crew, self._folder, run):
+        for entries, traffic, worker in finished(self._crew, self._folder, run):
             for entry in entries:
                 known[entry.shard] = True
+                self._note(entry.shard, worker)
                 self._tally.resume(entry)
             self._tally.traffic.add(traffic)
             self._on_tally(self._tally)
@@ -150,16 +154,63 @@ class Course:
 
     def _count(self, report: Any) -> None:
         self._tally.add(report)
+        line = report.iloc[0]
+        self._note(int(line["shard"]), line["address"])
         self._tally.seconds = time.perf_counter() - self._began
         self._on_tally(self._tally)
         self._stop_early()
 
+    def _note(self, shard: int, worker: str) -> None:
+        """Note who has the entry of a shard: of the first ones only, there may be millions."""
+        if len(self._made_on) < _KNOWN:
+            self._made_on[shard] = worker
+
     def _submit(
-        self, run: str, convicted: Killers, spans: Sequence[ShardRows], placed: dict[str, Any]
+        self,
+        run: str,
+        convicted: Killers,
+        spans: Sequence[ShardRows],
+        placed: dict[str, Any],
+        again: bool,
+    ) -> list[Future[Any]]:
+        """Hand out one partition a shard; those whose rows were tried to whom has them still."""
+        at_home = [span for span in spans if not again and self._was_tried(span)]
+        others = [span for span in spans if span not in at_home]
+        futures = {span: self._at_home(run, convicted, span, placed) for span in at_home}
+        found = self._persist(run, convicted, others, placed, again)
+        futures |= dict(zip(others, found, strict=True))
+        return [futures[span] for span in spans]
+
+    def _at_home(
+        self, run: str, convicted: Killers, span: ShardRows, placed: dict[str, Any]
+    ) -> Future[Any]:
+        """Hand out a shard whose rows were tried to where they are kept.
+
+        No restriction to that worker: with one, nobody else may have it when that is lost.
+        """
+        assert self._tried is not None
+        key = f"daskimg-shard-{uuid.uuid4().hex}"
+        trial = self._tried.future
+        client = self._crew.client
+        return client.submit(build_tried, span, run, convicted, trial, key=key, **placed)
+
+    def _was_tried(self, span: ShardRows) -> bool:
+        rows = self._tried.rows if self._tried else ()
+        return any(span.first <= row < span.stop for row in rows)
+
+    def _persist(
+        self,
+        run: str,
+        convicted: Killers,
+        spans: Sequence[ShardRows],
+        placed: dict[str, Any],
+        again: bool,
     ) -> list[Future[Any]]:
         """Hand out one partition a shard; never repartitioned: a shard has one writer."""
         import dask.dataframe as dd  # here: it takes longer than a cluster takes to start
 
+        if not spans:
+            return []
         # Rows are as the store's Parquet has them; Dask is not to turn text into its own.
         with dask.config.set({"dataframe.convert-string": False}):
             rows = dd.from_map(read_rows, spans, run=run, meta=ROWS, label="daskimg")
@@ -167,6 +218,7 @@ class Course:
                 build_shard,
                 run,
                 convicted,
+                again=again,
                 meta=REPORT,
                 enforce_metadata=False,
                 token=f"shard-{uuid.uuid4().hex}",
@@ -188,17 +240,19 @@ class Course:
                 f"{min(1.0, share + 0.01):.2f}"
             )
 
-    def _commit(self, run: str, stored: store.StoredPlan, before: store.Commit | None) -> None:
+    def _commit(self, stored: store.StoredPlan, before: store.Commit | None) -> None:
         brief = self._brief
         self._refuse_finished(before)
         # Labels are written in place: no reader is to meet new numbers and old names.
         self._folder.remove("zarr.json")
         total = store.Assembled()
-        for work, items in (
-            (assemble_samples, store.sample_spans(brief)),
-            (assemble_rows, list(store.row_files(brief.rows))),
-        ):
-            jobs = Jobs(self._crew, partial(mapped, self._crew.client, work, run))
+        shelves = Shelves(self._crew.client, self._plan, brief, self._made_on)
+        works: tuple[tuple[Submit, Sequence[Any]], ...] = (
+            (shelves.submit_samples, store.sample_spans(brief)),
+            (shelves.submit_rows, store.row_files(brief.rows)),
+        )
+        for submit, items in works:
+            jobs: Jobs[Any] = Jobs(self._crew, submit)
             with closing(jobs.results(items)) as results:
                 for _, (assembled, traffic) in results:
                     total.add(assembled)

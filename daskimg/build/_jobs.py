@@ -42,6 +42,7 @@ class _Job(Generic[Item]):
     tries: int = 0
     futures: set[Future[Any]] = field(default_factory=set)
     bound: frozenset[str] = frozenset()  # the only workers that may do it; none means any
+    again: bool = False  # whether it was handed out before
 
 
 class Jobs(Generic[Item]):
@@ -52,7 +53,8 @@ class Jobs(Generic[Item]):
     crew
         The cluster.
     submit
-        Hands some items out, placed as ``Crew.placed`` says, and returns a future for each.
+        Hands some items out, placed as ``Crew.placed`` says, and returns a future for each. Last
+        it is told whether they may have been done before.
     on_killed
         Takes an item that has killed as many workers as the scheduler allows; by default that
         ends the run.
@@ -61,7 +63,7 @@ class Jobs(Generic[Item]):
     def __init__(
         self,
         crew: Crew,
-        submit: Callable[[Sequence[Item], dict[str, Any]], list[Future[Any]]],
+        submit: Callable[[Sequence[Item], dict[str, Any], bool], list[Future[Any]]],
         on_killed: Callable[[Item], object] | None = None,
     ) -> None:
         self._crew = crew
@@ -125,9 +127,10 @@ class Jobs(Generic[Item]):
             return
         placed = self._crew.placed(workers)
         bound = frozenset() if placed.get("allow_other_workers", True) else placed["workers"]
-        futures = self._submit([job.item for job in jobs], placed)
+        again = any(job.again for job in jobs)
+        futures = self._submit([job.item for job in jobs], placed, again)
         for job, future in zip(jobs, futures, strict=True):
-            job.bound = frozenset(bound)
+            job.bound, job.again = frozenset(bound), True
             job.futures.add(future)
             self._jobs[future.key] = job
             future.add_done_callback(self._back.put)
@@ -215,6 +218,7 @@ class Jobs(Generic[Item]):
             raise StoppedError(
                 f"{_last_line(error)}; run the same command again to go on"
             ) from error
+        self._crew.look(at_once=True)  # placed on one that is lost, it would wait for it for ever
         if self._crew.unfit and not self._crew.threads:
             self._turned_away.append(job)
         else:
@@ -235,7 +239,8 @@ class Jobs(Generic[Item]):
             (future,) = job.futures
             own = places.get(future.key)
             idle = [address for address, room in free.items() if room > 0 and address != own]
-            if own is not None and idle:
+            # One that nobody has, though there is room, waits for a worker that is lost.
+            if idle:
                 free[idle[0]] -= 1
                 self._crew.doubled += 1
                 self._begin([job], idle)

@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daskimg.build._crew import Crew
-    from daskimg.fetch import Folder, Traffic
+    from daskimg.fetch import Folder, Listed, Traffic
 
 _MANY = 256  # entries that a task reads
 
 
-def finished(crew: Crew, folder: Folder, run: str) -> Iterator[tuple[list[store.Entry], Traffic]]:
+def finished(
+    crew: Crew, folder: Folder, run: str
+) -> Iterator[tuple[list[store.Entry], Traffic, str]]:
     """Yield entries of shards that need no task: read whole, and their objects are there.
+
+    With them come the traffic that it took, and the worker that has kept them.
 
     Parameters
     ----------
@@ -29,14 +33,17 @@ def finished(crew: Crew, folder: Folder, run: str) -> Iterator[tuple[list[store.
     run
         The part of the run that has told workers what it does.
     """
-    sizes = folder.sizes()
-    shards = store.listed_shards(sizes)
+    listed = folder.listed()
+    shards = store.listed_shards(listed)
     batches = [shards[first : first + _MANY] for first in range(0, len(shards), _MANY)]
     jobs = Jobs(crew, partial(mapped, crew.client, recall, run))
     with closing(jobs.results(batches)) as results:
-        for _, (found, traffic) in results:
-            yield [entry for entry in found if _is_there(entry, sizes)], traffic
+        for _, (found, traffic, worker) in results:
+            yield [entry for entry in found if _is_there(entry, listed)], traffic, worker
 
 
-def _is_there(entry: store.Entry, sizes: dict[str, int]) -> bool:
-    return all(sizes.get(name) == size for name, (size, _) in entry.objects.items())
+def _is_there(entry: store.Entry, listed: dict[str, Listed]) -> bool:
+    return all(
+        name in listed and store.is_as_written(listed[name], size, entry.crc32c.get(name))
+        for name, (size, _) in entry.objects.items()
+    )

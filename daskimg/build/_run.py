@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from daskimg.build._standing import Standing, Step
+    from daskimg.build._trial import Tried
     from daskimg.build._watch import Channel
 
 _LOG = logging.getLogger("daskimg")
@@ -100,13 +101,14 @@ def build_store(
         crew.wait()
         check_memory(crew, plan)
         with _prepared(crew, plan):
+            tried = None
             if work.decodes:
-                try_on(crew, plan)
+                tried = try_on(crew, plan)
             stored = _begin(plan, work.standing)
             channel = begin_watch(client, plan)
             if on_client:
                 on_client(client)
-            course = work.course(crew, stored, on_tally or _shown(client), channel)
+            course = work.course(crew, stored, on_tally or _shown(client), channel, tried)
             with (
                 logged(work.standing.folder, stored.run, crew) as log,
                 recorded(client, given_options.performance, note),
@@ -169,6 +171,7 @@ class _Work:
         stored: store.StoredPlan,
         on_tally: Callable[[Tally], None],
         channel: Channel | None,
+        tried: Tried | None,
     ) -> Course:
         """Return the course that does it."""
         plan, standing = self.plan, self.standing
@@ -184,8 +187,9 @@ class _Work:
             call=crew.fresh(),
         )
         return Course(
-            plan, brief, standing.folder, crew, on_tally, channel, resuming=self.step != "begin"
-        )
+            plan, brief, standing.folder, crew, on_tally, channel,
+            resuming=self.step != "begin", tried=tried,
+        )  # fmt: skip
 
 
 @contextmanager

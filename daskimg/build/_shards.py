@@ -6,6 +6,7 @@ and a few numbers.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -77,6 +78,8 @@ class _Told(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS[self.name] = self._brief
+        if self._brief.run:
+            store.note_claim(self._brief.url, self._brief.run)  # the client made sure
         if self._channel is not None:
             _CHANNELS[self.name] = self._channel
         if self._cores is not None:
@@ -84,6 +87,8 @@ class _Told(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS.pop(self.name, None)
+        store.forget_claim(self._brief.url, self._brief.run)
+        store.SHELF.clear(self.name)
         _CHANNELS.pop(self.name, None)
         _CORES.pop(self.name, None)
 
@@ -116,8 +121,13 @@ def read_rows(span: ShardRows, run: str) -> pd.DataFrame:
         return read_shard_rows(span, brief)
 
 
-def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFrame:
-    """Build a shard without what kills its worker; return its report, with the worker's name."""
+def build_shard(
+    rows: pd.DataFrame, run: str, convicted: Killers, *, again: bool = False
+) -> pd.DataFrame:
+    """Build a shard without what kills its worker; return its report, with the worker's name.
+
+    ``again`` says that somebody else may have built it by now.
+    """
     with _part(run) as told_brief, resting() as rest:
         brief, channel = replace(told_brief, convicted=convicted), _CHANNELS.get(run)
         worker = get_worker()
@@ -125,25 +135,42 @@ def build_shard(rows: pd.DataFrame, run: str, convicted: Killers) -> pd.DataFram
             worker.address, OwnCores(worker.state.nthreads)
         )
         if channel:
-            report = show_task(rows, brief, channel, rest, cores)
+            report = show_task(rows, brief, channel, rest, cores, again=again)
         else:
-            report = run_task(rows, brief, rest=rest, cores=cores)
-        return report.assign(worker=str(worker.name))
+            report = run_task(rows, brief, rest=rest, cores=cores, again=again)
+        return report.assign(worker=str(worker.name), address=worker.address)
 
 
-def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffic]:
-    """Return the entries of shards that are finished and stay so, without their sums."""
+def recall(shards: list[int], run: str) -> tuple[list[store.Entry], fetch.Traffic, str]:
+    """Return the entries of shards that are finished and stay so, without their sums.
+
+    Also the traffic since, and the address of this worker: it keeps them for the commit.
+    """
     with _part(run) as brief, fetch.threads(_AT_ONCE) as pool:
-        read = partial(store.whole_entry, fetch.open_folder(brief.url))
-        found = [entry for entry in pool.map(read, shards) if entry]
-        kept = [replace(entry, sums={}) for entry in found if not must_retry(entry, brief)]
-        return kept, fetch.traffic(reset=True)
+        read = partial(store.read_content, fetch.open_folder(brief.url))
+        kept = []
+        for shard, content in zip(shards, pool.map(read, shards), strict=True):
+            entry = store.parsed_entry(content, shard)
+            if entry and content and not must_retry(entry, brief):
+                kept.append(replace(entry, sums={}))
+                store.SHELF.keep(run, shard, content)
+        return kept, fetch.traffic(reset=True), get_worker().address
+
+
+def hand_over(shards: list[int], run: str) -> dict[int, bytes]:
+    """Return the entries of some shards that this worker has kept: to other workers, not here."""
+    return store.SHELF.of(run, shards)
 
 
 def try_given(rows: pd.DataFrame, run: str) -> Trial:
     """Decode some rows until one works, as this worker sees them."""
     with _part(run) as brief:
         return try_some(rows, brief, thorough=False)
+
+
+def build_tried(span: ShardRows, run: str, convicted: Killers, trial: Trial) -> pd.DataFrame:  # noqa: ARG001  Dask places it where that is
+    """Build a shard whose rows were tried, where what was read for that is kept."""
+    return build_shard(read_rows(span, run), run, convicted)
 
 
 def try_alone(span: ShardRows, run: str, known: Killers) -> list[Verdict]:
@@ -156,18 +183,22 @@ def try_alone(span: ShardRows, run: str, known: Killers) -> list[Verdict]:
 
 
 def assemble_samples(
-    span: tuple[int, int, int], run: str
+    span: tuple[int, int, int], run: str, held: Sequence[dict[int, bytes]]
 ) -> tuple[store.Assembled, fetch.Traffic]:
     """Write a chunk of each small array; return what was written, and the traffic since."""
     with _part(run) as brief:
-        found = store.assemble_samples(fetch.open_folder(brief.url), brief, span)
+        folder, entries = fetch.open_folder(brief.url), dict(ChainMap(*held))
+        found = store.assemble_samples(folder, brief, span, entries)
         return found, fetch.traffic(reset=True)
 
 
-def assemble_rows(number: int, run: str) -> tuple[store.Assembled, fetch.Traffic]:
+def assemble_rows(
+    number: int, run: str, held: Sequence[dict[int, bytes]]
+) -> tuple[store.Assembled, fetch.Traffic]:
     """Write a file of the rows table; return what was written, and the traffic since."""
     with _part(run) as brief:
-        found = store.assemble_rows(fetch.open_folder(brief.url), brief, number)
+        folder, entries = fetch.open_folder(brief.url), dict(ChainMap(*held))
+        found = store.assemble_rows(folder, brief, number, entries)
         return found, fetch.traffic(reset=True)
 
 
@@ -177,6 +208,7 @@ def mapped(
     run: str,
     items: Sequence[Any],
     placed: dict[str, Any],
+    again: bool = False,  # noqa: ARG001  such work does the same each time
 ) -> list[Future[Any]]:
     """Hand out work on some items, a task each, placed as ``Crew.placed`` says."""
     return list(client.map(work, items, run=run, pure=False, **placed))

@@ -30,13 +30,15 @@ def show_task(
     channel: Channel,
     rest: Callable[[], None] | None,
     cores: Cores,
+    *,
+    again: bool,
 ) -> pd.DataFrame:
     """Build a shard, and return its report; the scheduler hears of both ends."""
     worker, shard = get_worker(), int(rows["shard"].iloc[0])
     camera = _Camera(channel.every)
     channel.running(worker, shard)
     try:
-        report = run_task(rows, brief, camera.look, rest, cores)
+        report = run_task(rows, brief, camera.look, rest, cores, again=again)
     except BaseException:
         channel.failed(worker, shard)
         raise

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
-from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distributed import Future
 
 from daskimg import fetch
 from daskimg.build._jobs import Jobs
@@ -47,10 +48,18 @@ def check_sources(plan: Plan) -> None:
         fetch.check_access(place, fetch.READING)
 
 
-def try_on(crew: Crew, plan: Plan) -> None:
+class Tried(NamedTuple):
+    """Rows that were read for a trial, and its future, which lies where what was read is kept."""
+
+    rows: frozenset[int]
+    future: Future[Any]
+
+
+def try_on(crew: Crew, plan: Plan) -> Tried | None:
     """Decode rows on a worker until one works, before anything is written.
 
-    Not in this process: a row may kill the one that tries it. Which one did is found out later.
+    Not in this process: a row may kill the one that tries it. Which one did is found out later:
+    then ``None`` is returned.
 
     Raises
     ------
@@ -60,11 +69,20 @@ def try_on(crew: Crew, plan: Plan) -> None:
     # The first tasks need it: it is imported while the worker is busy.
     threading.Thread(target=import_module, args=("dask.dataframe",)).start()
     with told(crew, plan.brief(run="", call=crew.fresh())) as run:
-        submit = partial(mapped, crew.client, try_given, run)
+        handed_out: list[Future[Any]] = []
+
+        def submit(*job: Any) -> list[Future[Any]]:
+            futures = mapped(crew.client, try_given, run, *job)
+            handed_out.extend(Future(each.key, crew.client) for each in futures)
+            return futures
+
         jobs = Jobs(crew, submit, on_killed=lambda _: None)
         with closing(jobs.results([rows_to_try(plan)])) as results:
-            for _, trial in results:
+            for rows, trial in results:
                 _refuse(plan, trial)
+                done = next(each for each in handed_out if each.status == "finished")
+                return Tried(frozenset(rows["row"].tolist()[: trial.tried]), done)
+    return None
 
 
 def _refuse(plan: Plan, trial: Trial) -> None:

@@ -159,6 +159,18 @@ class Cloud(Plain):
             if (found.get("metadata") or {}).get(_WRITER) != writer:
                 raise
 
+    async def find(self, path: str) -> Listed:
+        """Return what a listing would tell of an object."""
+        facts = await self.ask("get_object", path)
+        sums = facts.get("crc32c"), facts.get("md5Hash")
+        return Listed(path, int(facts["size"]), str(facts["generation"]), *sums)
+
+    async def replace(self, path: str, content: Content, generation: str | None) -> None:
+        """Write an object whole in the place of one writing of it, and no other."""
+        bucket, name, _ = self.system.split_path(path)
+        metadata = {"name": name, "crc32c": crc32c_of(content)}
+        await self.upload(bucket, metadata, content, generation)
+
     async def upload(
         self, bucket: str, metadata: dict[str, Any], content: Content, replaced: str | None
     ) -> None:
@@ -225,18 +237,20 @@ class Cloud(Plain):
         return bool((await self.listed(bucket, within, "name", None, most=1)).get("items"))
 
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
-        """Return a page of a listing; what stands for a folder is left out."""
+        """Return a page of a listing; objects that stand for a folder are left out."""
         bucket, key, _ = self.system.split_path(folder)
         within = f"{key.rstrip('/')}/" if key else ""
         page = await self.listed(
-            bucket, within + beginning, "name,size,generation", token, flat=flat
+            bucket, within + beginning, "name,size,generation,crc32c", token, flat=flat
         )
+        skip = len(within)
         objects = [
-            Listed(each["name"][len(within) :], int(each["size"]), each["generation"])
+            Listed(each["name"][skip:], int(each["size"]), each["generation"], each.get("crc32c"))
             for each in page.get("items", ())
             if not each["name"].endswith("/")
         ]
-        return Page(objects, page.get("nextPageToken"))
+        folders = [name[skip:].rstrip("/") for name in page.get("prefixes", ())]
+        return Page(objects, page.get("nextPageToken"), folders)
 
     async def listed(
         self,
@@ -251,7 +265,7 @@ class Cloud(Plain):
         """Return a page of a listing as the service gives it: so much of each object."""
         query = {"prefix": prefix or None, "pageToken": token, "delimiter": "/" if flat else None}
         query["maxResults"] = None if most is None else str(most)
-        fields = f"items({of_each}),nextPageToken"
+        fields = f"items({of_each}),prefixes,nextPageToken"
         found: dict[str, Any] = await self.system._call(
             "GET", "b/{}/o", bucket, fields=fields, json_out=True, **query
         )

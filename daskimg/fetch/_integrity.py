@@ -42,7 +42,7 @@ def crc32c_of(content: bytes | bytearray | memoryview) -> str:
     return base64.b64encode(crc32c(content).to_bytes(4, "big")).decode()
 
 
-def md5_of(content: bytes) -> str:
+def md5_of(content: bytes | bytearray | memoryview) -> str:
     """Return the MD5 in base64, as ``Content-MD5`` has it."""
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 

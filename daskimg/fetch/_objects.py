@@ -8,23 +8,26 @@ import shutil
 import sys
 import uuid
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from daskimg.errors import SampleError, TransportError
 from daskimg.fetch._access import access_error, bucket_of
 from daskimg.fetch._ahead import find_ahead
+from daskimg.fetch._integrity import md5_of
 from daskimg.fetch._paths import is_url, local_path, refuse_slip
 from daskimg.fetch._shown import shown
-from daskimg.fetch._systems import Content, remote, run
+from daskimg.fetch._systems import Content, Listed, remote, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
-    from daskimg.fetch._systems import System
+    from daskimg.fetch._systems import Page, System
 
 Outcome = TypeVar("Outcome")
 
+_TIMES = 5  # that an object is looked at which others write and delete meanwhile
 _UNFINISHED = ".daskimg-"  # prefix of temporary files; a reader and a listing pass over them
 
 
@@ -38,6 +41,14 @@ class Folder(Protocol):
 
     def create(self, name: str, content: Content) -> bool:
         """Write an object unless it exists; return whether this call wrote it."""
+
+    def put_once(self, name: str, content: Content, check: Callable[[], object]) -> None:
+        """Write an object that is the work of one writer.
+
+        It is created. Where it is there with the same bytes it is left alone; with others,
+        ``check`` is called, which raises if they are not to be replaced; and where storage
+        knows conditions, only those are replaced that were there before it was called.
+        """
 
     def read(self, name: str) -> bytes:
         """Return an object's bytes; raise ``FileNotFoundError`` if there is none."""
@@ -53,6 +64,9 @@ class Folder(Protocol):
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the bytes of every object below ``prefix``, by name, sorted."""
+
+    def listed(self, prefix: str = "") -> dict[str, Listed]:
+        """Return what a listing tells of every object below ``prefix``, by name, sorted."""
 
     def names(self) -> list[str]:
         """Return the names at the top, folders and objects alike, sorted."""
@@ -110,6 +124,14 @@ class _Local:
             temporary.unlink(missing_ok=True)
         return True
 
+    def put_once(self, name: str, content: Content, check: Callable[[], object]) -> None:
+        if self.create(name, content):
+            return
+        if self.size(name) == len(content) and self.read(name) == content:
+            return
+        check()
+        self.put(name, content)
+
     def read(self, name: str) -> bytes:
         return (self._root / name).read_bytes()
 
@@ -135,6 +157,9 @@ class _Local:
                     with suppress(FileNotFoundError):  # removed since it was listed
                         found[path.relative_to(self._root).as_posix()] = path.stat().st_size
         return dict(sorted(found.items()))
+
+    def listed(self, prefix: str = "") -> dict[str, Listed]:
+        return {name: Listed(name, size, None) for name, size in self.sizes(prefix).items()}
 
     def names(self) -> list[str]:
         if not self._root.is_dir():
@@ -195,6 +220,33 @@ class _Remote:
             return False
         return True
 
+    def put_once(self, name: str, content: Content, check: Callable[[], object]) -> None:
+        path = self._path(name)
+        for _ in range(_TIMES):
+            if self.create(name, content):
+                return
+            with suppress(FileNotFoundError, FileExistsError):  # gone, or another, meanwhile
+                found = self._run(lambda system: system.find(path), name)
+                if self._holds(name, found, content):
+                    return
+                check()
+                self._replace(name, content, found.generation)
+                return
+        raise TransportError(shown(f"{self.url}/{name}"), "others write to it all the time")
+
+    def _holds(self, name: str, found: Listed, content: Content) -> bool:
+        if found.size != len(content):
+            return False
+        # By no crc32c: that of a shard whose chunks each end in their own is the same for any
+        # pixels.
+        if found.md5 is None:
+            return self.read(name) == content
+        return found.md5 == md5_of(content)
+
+    def _replace(self, name: str, content: Content, generation: str | None) -> None:
+        path = self._path(name)
+        self._run(lambda system: system.replace(path, content, generation), name)
+
     def adopt(self, location: str, name: str, content: Content) -> None:
         """Write an object by the storage's own copy of another in it, which holds ``content``."""
         _, path = remote(location)
@@ -220,17 +272,32 @@ class _Remote:
             return None
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        start = self._path(prefix) if prefix else self._root
-        found = self._ask("find", start, detail=True)
-        skip = len(self._root) + 1
-        return {path[skip:]: int(facts["size"]) for path, facts in sorted(found.items())}
+        return {name: each.size or 0 for name, each in self.listed(prefix).items()}
+
+    def listed(self, prefix: str = "") -> dict[str, Listed]:
+        above = f"{prefix}/" if prefix else ""
+        objects = (each for page in self._pages(prefix) for each in page.objects)
+        found = {above + each.location: each for each in objects}
+        return dict(sorted(found.items()))
 
     def names(self) -> list[str]:
-        try:
-            found = self._ask("ls", self._root, detail=False)
-        except FileNotFoundError:
-            return []
-        return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
+        pages = list(self._pages("", flat=True))
+        found = {each.location for page in pages for each in page.objects}
+        return sorted(found.union(*(page.folders for page in pages)))
+
+    def _pages(self, prefix: str, *, flat: bool = False) -> Iterator[Page]:
+        start = self._path(prefix) if prefix else self._root
+        token: str | None = None
+        while True:
+            asked = partial(_page, start, token, flat=flat)
+            try:
+                page = self._run(asked, prefix)
+            except FileNotFoundError:
+                return
+            yield page
+            token = page.token
+            if token is None:
+                return
 
     def remove(self, name: str) -> None:
         self._run(lambda system: system.remove(self._path(name)), name)
@@ -244,10 +311,6 @@ class _Remote:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _ask(self, operation: str, path: str, **options: Any) -> Any:
-        name = path[len(self._root) + 1 :]
-        return self._run(lambda system: system.ask(operation, path, **options), name)
-
     def _run(self, work: Callable[[System], Coroutine[Any, Any, Outcome]], name: str) -> Outcome:
         system, _ = remote(self.url)
         try:
@@ -257,3 +320,7 @@ class _Remote:
         except PermissionError as error:
             raise access_error(f"{self.url}/{name}", error) from None
         raise TransportError(shown(f"{self.url}/{name}"), message)
+
+
+async def _page(path: str, token: str | None, system: System, *, flat: bool) -> Page:
+    return await system.page(path, "", flat=flat, token=token)

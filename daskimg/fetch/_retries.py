@@ -120,7 +120,8 @@ def status_of(error: Exception) -> int | None:
     if isinstance(answer, dict):
         found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return int(found) if found else None
-    return None
+    cause = error.__cause__  # s3fs puts an error of the system in the place of botocore's
+    return status_of(cause) if isinstance(cause, Exception) else None
 
 
 def seconds_of(retry_after: str | None) -> float | None:

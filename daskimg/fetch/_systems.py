@@ -20,7 +20,7 @@ from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from concurrent.futures import Future
 
     from daskimg.fetch._permissions import RefusedError
@@ -37,6 +37,8 @@ _KINDS: dict[str, Kind] = {
 }  # fmt: skip
 _WEB = ("http", "https")
 _CLOUD = ("gs", "gcs")
+_OTHERS = dict.fromkeys(("s3", "s3a"), ("daskimg.fetch._s3", "S3"))
+_OTHERS |= dict.fromkeys(("az", "abfs", "abfss"), ("daskimg.fetch._azure", "Azure"))
 
 
 class BeyondError(FileNotFoundError):
@@ -54,11 +56,15 @@ class Listed(NamedTuple):
         Its bytes; ``None`` where that is not said.
     generation
         Which writing of this name it is, in the words of the storage; ``None`` where it has none.
+    crc32c, md5
+        In base64, where the storage tells them.
     """
 
     location: str
     size: int | None
     generation: str | None
+    crc32c: str | None = None
+    md5: str | None = None
 
 
 class Page(NamedTuple):
@@ -70,10 +76,13 @@ class Page(NamedTuple):
         By rising name; their locations are names below the folder that was asked for.
     token
         Where the next part begins; ``None`` if there is none.
+    folders
+        The names of folders, without what is in them, where that was left out.
     """
 
     objects: list[Listed]
     token: str | None
+    folders: Sequence[str] = ()
 
 
 class System(Protocol):
@@ -97,6 +106,15 @@ class System(Protocol):
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object whole; ``FileExistsError`` if it is there and was to be created."""
+
+    async def find(self, path: str) -> Listed:
+        """Return what a listing would tell of an object."""
+
+    async def replace(self, path: str, content: Content, generation: str | None) -> None:
+        """Write an object whole in the place of one writing of it, where that can be asked for.
+
+        ``FileExistsError`` if another is there, or none.
+        """
 
     async def copy(self, path: str, other: str, content: Content) -> None:
         """Write the object at ``path``, which holds ``content``, to another path, too."""
@@ -150,7 +168,7 @@ class Plain:
         start: int | None,
         stop: int | None,
         limit: int | None,
-        generation: str | None = None,  # noqa: ARG002  only Google's listings give one
+        generation: str | None = None,
     ) -> bytes:
         """Return an object, or a part of it."""
         if limit is not None:
@@ -158,13 +176,22 @@ class Plain:
         if start is not None and start < 0:  # not all know what that means: adlfs does not
             start = max(0, (await self.size(path) or 0) + start)
         try:
-            content = bytes(await self.ask("cat_file", path, start=start, end=stop))
+            if generation is None:
+                content = bytes(await self.ask("cat_file", path, start=start, end=stop))
+            else:
+                content = await self.read_pinned(path, start, stop, generation)
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
         meter().moved(received=len(content))
         if limit is not None:
             refuse_large(len(content), limit)
         return content
+
+    async def read_pinned(
+        self, path: str, start: int | None, stop: int | None, generation: str
+    ) -> bytes:
+        """Return one writing of an object, or a part of it; such systems' listings tell none."""
+        raise NotImplementedError(f"{path} as {generation}, from {start} to {stop}")
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object whole."""
@@ -176,6 +203,14 @@ class Plain:
             # A lost answer to our own write comes back as "exists": equal bytes are ours.
             if await self.read(path, None, None, None) != content:
                 raise
+
+    async def find(self, path: str) -> Listed:
+        """Return an object's size."""
+        return Listed(path, await self.size(path), None)
+
+    async def replace(self, path: str, content: Content, generation: str | None) -> None:  # noqa: ARG002  fsspec has no such condition
+        """Write an object whole."""
+        await self.write(path, content, create=False)
 
     async def copy(self, path: str, other: str, content: Content) -> None:  # noqa: ARG002  a system may have no copy that can be checked
         """Write an object's content once more."""
@@ -192,13 +227,18 @@ class Plain:
 
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:  # noqa: ARG002  fsspec's listings come whole
         """Return the whole listing."""
-        depth = {"maxdepth": 1} if flat else {}
+        depth = {"maxdepth": 1, "withdirs": True} if flat else {}
         found = await self.ask("find", folder, detail=True, **depth)
         skip = len(folder.rstrip("/")) + 1
-        objects = (
-            Listed(path[skip:], facts.get("size"), None) for path, facts in sorted(found.items())
-        )
-        return Page([each for each in objects if each.location.startswith(beginning)], None)
+        named = {path.rstrip("/")[skip:]: facts for path, facts in sorted(found.items())}
+        fit = {name: facts for name, facts in named.items() if name and name.startswith(beginning)}
+        folders = [name for name, facts in fit.items() if facts["type"] == "directory"]
+        objects = [
+            Listed(name, facts.get("size"), None)
+            for name, facts in fit.items()
+            if facts["type"] != "directory"
+        ]
+        return Page(objects, None, folders)
 
     async def facts(self, bucket: str) -> dict[str, Any]:  # noqa: ARG002  not to be known
         """Return nothing: such systems have no buckets, or say nothing of them."""
@@ -213,16 +253,29 @@ class Plain:
         size = len(arguments[1]) if name == "pipe_file" else 0
 
         async def once() -> Any:
+            return await self._called(name, *arguments, **options)
+
+        return await self.repeated(once, arguments[0], _KINDS.get(name, "meta"), size)
+
+    async def repeated(
+        self, call: Callable[[], Awaitable[Any]], path: str, kind: Kind, size: int = 0
+    ) -> Any:
+        """Return what a call returns, which sends about one request, with so many bytes."""
+
+        async def once() -> Any:
             self.system.invalidate_cache()
             try:
                 async with asyncio.timeout(10 * patience(size)):  # its own come first
-                    return await self._called(name, *arguments, **options)
+                    return await call()
             except Exception as error:
-                if status_of(error) == 416:
+                status = status_of(error)
+                if status == 416:
                     raise BeyondError from None
+                if status == 412:  # of a condition: which writing of the object it must be
+                    raise FileExistsError(path) from None
                 raise
 
-        return await retried(once, self.address(arguments[0]), _KINDS.get(name, "meta"))
+        return await retried(once, self.address(path), kind)
 
     async def remove(self, path: str) -> None:
         """Delete an object, or all that is below a prefix."""
@@ -334,6 +387,9 @@ def _opened(scheme: str, kind: Any, own: dict[str, Any]) -> System:
         _check_file(options.get("token"))
         files = _class("daskimg.fetch._cloud", "CloudFiles")(**options)
         return _system("daskimg.fetch._cloud", "Cloud", files)
+    if scheme in _OTHERS:
+        module, name = _OTHERS[scheme]
+        return _system(module, name, kind(**options))
     if scheme in _WEB:
         options.setdefault("get_client", _client)
         return _system("daskimg.fetch._web", "Web", kind(**options))

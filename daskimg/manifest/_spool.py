@@ -79,7 +79,7 @@ class Spool(Collection[str]):
 
     def _table(self, found: list[Listed]) -> pa.Table:
         self.rows += len(found)
-        names, sizes, generations = zip(*found, strict=True)
+        names, sizes, generations = zip(*(each[:3] for each in found), strict=True)
         columns = [[self._relative(name) for name in names], sizes, generations]
         table = pa.table(columns, schema=_SCHEMA)
         self.has_sizes &= not table["size"].null_count

@@ -131,6 +131,8 @@ class Brief:
         file may have been brought back meanwhile.
     convicted
         (shard, row) of what killed its worker: it is not decoded again, its samples there fail.
+    pixels
+        The fingerprint of what the pixels depend on.
     """
 
     url: str
@@ -152,6 +154,12 @@ class Brief:
     key: bytes = field(default=b"", repr=False)
     call: str = ""
     convicted: tuple[tuple[int, int], ...] = ()
+    pixels: str = ""
+
+    @property
+    def whose(self) -> str:
+        """The name of the run that ``call`` is a part of; its trial is another part."""
+        return self.call.partition(".")[0]
 
     def group_of(self, shard: int) -> tuple[int, Group]:
         """Return the number of the group that a shard belongs to, and the group."""

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from daskimg.plan._plan import Plan
 
 # Counted by the tests' server, of a run that nothing disturbs.
-_SHARD_READS = 5  # of the store for each shard: its plan, rows and ledger entry, some twice
-_RUN_READS = 11  # that depend on nothing: plan, commit, what a bucket permits
-_RUN_WRITES = 2  # beside the objects that stay: staged rows, an account of the run
-_RUN_LISTS = 17
+_RUN_READS = 11  # that depend on nothing: plan, staged rows, commit, what a bucket permits
+_RUN_WRITES = 3  # beside the objects that stay: staged rows, an account of the run
+_RUN_LISTS = 11
 _WHOLE_LISTS = 4  # of them, of all objects, in pages
 _BILLED = 10_000  # requests that a price is for
 _LISTED = 1_000  # objects that a page of a listing names
@@ -135,13 +134,12 @@ def cost_of(plan: Plan, read_bytes: int) -> Cost:
     """Return what a run of a plan asks for, its sources of so many bytes."""
     reads = _reads(plan)
     in_store = fetch.bucket_of(plan.url) is not None
-    asked = _SHARD_READS * plan.shards + _RUN_READS
     cloud, web = reads["cloud"], reads["web"]
     if in_store:
         lists = _RUN_LISTS + _WHOLE_LISTS * (plan.objects // _LISTED)
         class_a = plan.objects + _RUN_WRITES + lists
-        return Cost(class_a, cloud + asked, web, read_bytes, plan.written_bytes)
-    other = plan.objects + asked if fetch.is_url(plan.url) else 0
+        return Cost(class_a, cloud + _RUN_READS, web, read_bytes, plan.written_bytes)
+    other = plan.objects + _RUN_READS if fetch.is_url(plan.url) else 0
     return Cost(0, cloud, web + other, read_bytes, plan.written_bytes)
 
 

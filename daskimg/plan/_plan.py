@@ -18,6 +18,7 @@ from daskimg.errors import OptionError, PlanError
 from daskimg.options import RunOptions, StoreOptions, whole
 from daskimg.plan._brief import Brief, Group, ShardRows
 from daskimg.plan._expansion import Listed, Uniform
+from daskimg.plan._fingerprint import fingerprint
 from daskimg.plan._inputs import address, check_inputs, check_settings
 from daskimg.plan._layout import arrays_of, choose_layout
 from daskimg.plan._measure import check_splits, expand, named_split
@@ -157,6 +158,7 @@ class Plan:
             generation=self.manifest.generation,
             key=self.facts.key,
             call=call,
+            pixels=fingerprint(self.pixels()),
         )
 
     def shard_rows(self) -> Iterator[ShardRows]:

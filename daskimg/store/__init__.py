@@ -7,6 +7,7 @@ every other with its hash.
 
 from daskimg.store._assembly import Assembled, assemble_rows, assemble_samples, sample_spans
 from daskimg.store._checks import damaged_objects, findings, shards_of, tidy
+from daskimg.store._claim import Claim, forget_claim, note_claim
 from daskimg.store._commit import Commit, commit_store, last_commit
 from daskimg.store._failures import Failure, first_failures
 from daskimg.store._layout import (
@@ -23,14 +24,18 @@ from daskimg.store._layout import (
 from daskimg.store._ledger import (
     Entry,
     find_entry,
+    is_as_written,
     ledger_name,
     ledger_schema,
     listed_shards,
+    parsed_entry,
+    read_content,
     whole_entry,
     write_entry,
 )
 from daskimg.store._open import Committed, find_commit, open_committed
 from daskimg.store._records import (
+    ROWS_PER_FILE,
     Opener,
     State,
     StoredPlan,
@@ -46,8 +51,9 @@ from daskimg.store._records import (
     take_up,
 )
 from daskimg.store._runs import log_run, read_runs
-from daskimg.store._shard import ShardBuffer, content_hash, stamp
+from daskimg.store._shard import ShardBuffer, checksum, content_hash, stamp
 from daskimg.store._sharded import Sharded, open_sharded
+from daskimg.store._shelf import SHELF
 from daskimg.store._verdicts import read_verdicts, write_verdict
 
 __all__ = [
@@ -58,8 +64,11 @@ __all__ = [
     "PENDING",
     "PLAN",
     "RECORDS",
+    "ROWS_PER_FILE",
+    "SHELF",
     "VERDICTS",
     "Assembled",
+    "Claim",
     "Commit",
     "Committed",
     "Entry",
@@ -71,6 +80,7 @@ __all__ = [
     "StoredPlan",
     "assemble_rows",
     "assemble_samples",
+    "checksum",
     "chunk_name",
     "commit_store",
     "content_hash",
@@ -81,14 +91,19 @@ __all__ = [
     "find_entry",
     "findings",
     "first_failures",
+    "forget_claim",
+    "is_as_written",
     "last_commit",
     "ledger_name",
     "ledger_schema",
     "listed_shards",
     "log_run",
+    "note_claim",
     "open_committed",
     "open_sharded",
     "owned_sizes",
+    "parsed_entry",
+    "read_content",
     "read_plan",
     "read_rows",
     "read_runs",

@@ -10,22 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskimg.errors import StoreError
 from daskimg.manifest import SEALED, encode_label
 from daskimg.plan import STAGED
 from daskimg.statistics import ChannelSums
+from daskimg.store._claim import Claim
 from daskimg.store._layout import FAILED, OK, chunk_name
 from daskimg.store._ledger import FAILURE, ledger_name, ledger_schema, read_entry
-from daskimg.store._records import (
-    ROWS_PER_FILE,
-    put_table,
-    read_rows,
-    refuse_other_run,
-    rows_name,
-)
-from daskimg.store._shard import small_object, stamp
+from daskimg.store._records import ROWS_PER_FILE, read_rows, rows_name, table_content
+from daskimg.store._shard import checksum, small_object, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -34,7 +30,10 @@ if TYPE_CHECKING:
     from daskimg.plan import ArraySpec, Brief, Group
     from daskimg.store._ledger import Entry
 
+    Held = Mapping[int, bytes]
+
 _FACTS = ("source_sha256", "source_bytes", "source_width", "source_height", "source_mode")
+NOTHING: Held = {}
 _OUTCOME = ("status", "reason", "message", *_FACTS)
 
 
@@ -46,6 +45,7 @@ class Assembled:
     """
 
     objects: dict[str, tuple[int, str]] = field(default_factory=dict)
+    crc32c: dict[str, str] = field(default_factory=dict)
     sums: dict[str, ChannelSums] = field(default_factory=dict)
     failed: Counter[str] = field(default_factory=Counter)
     failures: list[pa.Table] = field(default_factory=list)
@@ -53,10 +53,16 @@ class Assembled:
     def add(self, other: Assembled) -> None:
         """Add what another part wrote."""
         self.objects.update(other.objects)
+        self.crc32c.update(other.crc32c)
         for name, sums in other.sums.items():
             self.sums[name] = self.sums[name] + sums if name in self.sums else sums
         self.failed += other.failed
         self.failures += other.failures
+
+    def note(self, name: str, content: bytes) -> None:
+        """Take an object into account that was written, or read whole."""
+        self.objects[name] = stamp(content)
+        self.crc32c[name] = checksum(content)
 
 
 def sample_spans(brief: Brief) -> list[tuple[int, int, int]]:
@@ -68,55 +74,91 @@ def sample_spans(brief: Brief) -> list[tuple[int, int, int]]:
     ]
 
 
-def assemble_samples(folder: Folder, brief: Brief, span: tuple[int, int, int]) -> Assembled:
+def assemble_samples(
+    folder: Folder, brief: Brief, span: tuple[int, int, int], held: Held = NOTHING
+) -> Assembled:
     """Write the chunk of each small array that holds a span of a group's samples.
 
     Shards that begin in the span are accounted for: their objects, sums and failures.
+
+    Parameters
+    ----------
+    folder, brief
+        The store, and what the run does.
+    span
+        (group, start, stop), as ``sample_spans`` has them.
+    held
+        Entries of the ledger by shard, which need not be read.
     """
-    refuse_other_run(folder, brief.run)
+    claim = Claim(folder, brief.run)
+    claim.look()
     number, start, stop = span
     group = brief.groups[number]
     made = Assembled()
-    lines = _ledger_lines(folder, group, start, stop, made)
+    lines = _ledger_lines(Ledger(folder, brief, held), group, start, stop, made)
     labels = _labels(folder, brief, lines["row"].to_numpy())
     for spec in group.small:
         values = labels[spec.name] if spec.name in labels else _values(spec, lines)
         content = small_object(values, group.small_chunk)
         name = chunk_name(group.path(spec.name), start // group.small_chunk, 1 + len(spec.shape))
-        folder.put(name, content)
-        made.objects[name] = stamp(content)
+        claim.put(name, content)
+        made.note(name, content)
     return made
 
 
 def _ledger_lines(
-    folder: Folder, group: Group, start: int, stop: int, made: Assembled
+    ledger: Ledger, group: Group, start: int, stop: int, made: Assembled
 ) -> pa.Table:
     """Return the ledger's lines of some samples, and account for shards that begin there."""
     parts = []
-    for shard, content, entry, lines in _entries(folder, group, start, stop):
+    for shard, content, entry, lines in ledger.entries(group, start, stop):
         if group.span(shard)[0] >= start:
             sums = {group.name: ChannelSums.from_json(entry.sums)}
-            made.add(Assembled(entry.objects, sums, Counter({group.name: entry.failed})))
-            made.objects[ledger_name(shard)] = stamp(content)
+            failed = Counter({group.name: entry.failed})
+            made.add(Assembled(entry.objects, entry.crc32c, sums, failed))
+            made.note(ledger_name(shard), content)
         parts.append(lines)
     return pa.concat_tables(parts)
 
 
-def _entries(
-    folder: Folder, group: Group, start: int, stop: int
-) -> Iterator[tuple[int, bytes, Entry, pa.Table]]:
-    """Yield each shard that has some of these samples, its entry, and the lines of those.
+class Ledger:
+    """The entries of a run's shards: those that are held, and the store's.
 
-    Entries of a bucket are read ahead: one after the other, they would be a commit's time.
+    Parameters
+    ----------
+    folder, brief
+        The store, and what the run does.
+    held
+        Entries by shard, which need not be read.
     """
-    size = group.layout.shard
-    shards = group.shards[start // size : -(-stop // size)]
-    contents = folder.contents([ledger_name(shard) for shard in shards])
-    for shard, content in zip(shards, contents, strict=True):
-        entry, lines = read_entry(content)
-        first = group.span(shard)[0]
-        low, high = max(start - first, 0), min(stop - first, len(lines))
-        yield shard, content, entry, lines.slice(low, high - low)
+
+    def __init__(self, folder: Folder, brief: Brief, held: Held) -> None:
+        self._folder = folder
+        self._pixels = brief.pixels
+        self._held = held
+
+    def entries(
+        self, group: Group, start: int, stop: int
+    ) -> Iterator[tuple[int, bytes, Entry, pa.Table]]:
+        """Yield each shard that has some of these samples, its entry, and the lines of those.
+
+        Entries of a bucket are read ahead: one after the other, they would be a commit's time.
+        """
+        size = group.layout.shard
+        shards = group.shards[start // size : -(-stop // size)]
+        missing = (ledger_name(shard) for shard in shards if shard not in self._held)
+        read = self._folder.contents(missing)
+        for shard in shards:
+            content = self._held[shard] if shard in self._held else next(read)
+            entry, lines = read_entry(content)
+            if not entry.is_of(self._pixels):
+                raise StoreError(
+                    f"{ledger_name(shard)} is another run's, which wrote to {self._folder.url} "
+                    f"when it should not have; delete it"
+                )
+            first = group.span(shard)[0]
+            low, high = max(start - first, 0), min(stop - first, len(lines))
+            yield shard, content, entry, lines.slice(low, high - low)
 
 
 def _labels(folder: Folder, brief: Brief, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -153,22 +195,28 @@ def _column(table: pa.Table, name: str) -> pd.Series[Any]:
     return column
 
 
-def assemble_rows(folder: Folder, brief: Brief, number: int) -> Assembled:
-    """Write a file of the finished rows table: each manifest row, and what became of it."""
-    refuse_other_run(folder, brief.run)
+def assemble_rows(folder: Folder, brief: Brief, number: int, held: Held = NOTHING) -> Assembled:
+    """Write a file of the finished rows table: each manifest row, and what became of it.
+
+    ``held`` is as ``assemble_samples`` has it.
+    """
+    claim = Claim(folder, brief.run)
+    claim.look()
+    ledger = Ledger(folder, brief, held)
     start = number * ROWS_PER_FILE
     table = read_rows(folder.open, start, min(brief.rows, start + ROWS_PER_FILE))
-    by_group = [_lines_of(folder, group, table, i) for i, group in enumerate(brief.groups)]
+    by_group = [_lines_of(ledger, group, table, i) for i, group in enumerate(brief.groups)]
     made = Assembled()
     for group, lines in zip(brief.groups, by_group, strict=True):
         made.failures += _failures(table, lines, group.name)
     table = _with_outcomes(table, by_group, brief)
-    content = put_table(folder, rows_name(number), table)
-    made.objects[rows_name(number)] = stamp(content)
+    content = table_content(table)
+    claim.put(rows_name(number), content)
+    made.note(rows_name(number), content)
     return made
 
 
-def _lines_of(folder: Folder, group: Group, table: pa.Table, number: int) -> pa.Table:
+def _lines_of(ledger: Ledger, group: Group, table: pa.Table, number: int) -> pa.Table:
     """Return what the ledger has to tell of those of some rows that belong to a group.
 
     Of each row its first sample's line, and those of failed ones: a row may have thousands.
@@ -178,7 +226,7 @@ def _lines_of(folder: Folder, group: Group, table: pa.Table, number: int) -> pa.
     if not mine.any():
         return pa.table({"row": pa.array([], pa.int64())})
     low, high = int(first[mine].min()), int((first + samples)[mine].max())
-    return pa.concat_tables(_telling(lines) for *_, lines in _entries(folder, group, low, high))
+    return pa.concat_tables(_telling(lines) for *_, lines in ledger.entries(group, low, high))
 
 
 def _telling(lines: pa.Table) -> pa.Table:

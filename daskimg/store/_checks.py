@@ -94,7 +94,8 @@ def tidy(folder: Folder, commit: Commit) -> None:
     listed = _arrays_of(commit)
     before = set[str]().union(*map(_arrays_of, all_commits(folder)))
     for group in ("", *(name for name in listed if f"{name}/image" in listed)):
-        within = {name.removeprefix(f"{group}/").split("/", 1)[0] for name in folder.sizes(group)}
+        below = (name.removeprefix(f"{group}/").partition("/") for name in folder.sizes(group))
+        within = {name for name, slash, _ in below if slash}
         for name in sorted(within - {"daskimg"}):
             path = f"{group}/{name}" if group else name
             ours = path in before or folder.size(f"{path}/zarr.json") is None

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from daskimg.errors import StoreError
 from daskimg.plan import SCHEMA, fingerprint
+from daskimg.store._claim import Claim
 from daskimg.store._layout import COMMITS, FAILURES, PLAN, refuse_newer
-from daskimg.store._ledger import no_failures
-from daskimg.store._records import plan_content, put_table, read_plan
+from daskimg.store._ledger import is_as_written, no_failures
+from daskimg.store._records import plan_content, table_content
 from daskimg.store._shard import content_hash, stamp
 
 if TYPE_CHECKING:
@@ -97,21 +98,26 @@ def commit_store(folder: Folder, brief: Brief, stored: StoredPlan, assembled: As
     Raises
     ------
     StoreError
-        If an object that the ledger lists is missing or of another size.
+        If an object that the ledger lists is missing, of another size or another checksum.
     """
     from daskimg.store._metadata import metadata  # brings zarr, which no worker needs
 
-    if read_plan(folder).run != stored.run:
-        raise StoreError(f"another run has taken over {folder.url}; this one commits nothing")
+    claim = Claim(folder, stored.run)
+    claim.check()
     before = last_commit(folder)
     number = max(_commits(folder), default=0) + 1  # above a damaged one, too
+    failures = table_content(_failures(assembled, brief))
+    claim.put(FAILURES, failures)
+    assembled.note(FAILURES, failures)
+    plan = plan_content(stored)
+    _put_changed(folder, PLAN, plan)
+    assembled.note(PLAN, plan)
+    _check_objects(folder, assembled)
     objects = dict(assembled.objects)
-    objects[FAILURES] = stamp(put_table(folder, FAILURES, _failures(assembled, brief)))
-    objects[PLAN] = _put_changed(folder, PLAN, plan_content(stored))
-    _check_sizes(folder, objects)
     attributes = _attributes(brief, stored, assembled, number)
     for name, content in metadata(brief.groups, attributes).items():
-        objects[name] = _put(folder, name, content)
+        claim.put(name, content)
+        objects[name] = stamp(content)
     commit = Commit(
         number=number,
         previous=content_hash(folder.read(_commit_name(before.number))) if before else None,
@@ -130,16 +136,10 @@ def _commit_name(number: int) -> str:
     return f"{COMMITS}/{number:06d}.json"
 
 
-def _put(folder: Folder, name: str, content: bytes) -> tuple[int, str]:
-    folder.put(name, content)
-    return stamp(content)
-
-
-def _put_changed(folder: Folder, name: str, content: bytes) -> tuple[int, str]:
+def _put_changed(folder: Folder, name: str, content: bytes) -> None:
     """Put an object unless it is there as it is: a bucket takes one write a second of a name."""
     if folder.read(name) != content:
         folder.put(name, content)
-    return stamp(content)
 
 
 def _fingerprints(stored: StoredPlan) -> dict[str, str]:
@@ -153,15 +153,23 @@ def _failures(assembled: Assembled, brief: Brief) -> pa.Table:
     return found.sort_by([("split", "ascending"), ("sample", "ascending")])
 
 
-def _check_sizes(folder: Folder, objects: dict[str, tuple[int, str]]) -> None:
-    """Compare every object with what was written, in one listing."""
-    found = folder.sizes()
-    for name, (size, _) in objects.items():
-        if found.get(name) != size:
-            raise StoreError(
-                f"{name} has {found.get(name, 'no')} bytes and not {size}: something else writes "
-                f"to {folder.url}; run the same command again"
-            )
+def _check_objects(folder: Folder, assembled: Assembled) -> None:
+    """Compare every object with what was written, in one listing: sizes, and what it tells more.
+
+    Raises
+    ------
+    StoreError
+        If one differs.
+    """
+    listed = folder.listed()
+    advice = f"something else writes to {folder.url}"
+    for name, (size, _) in assembled.objects.items():
+        found, crc32c = listed.get(name), assembled.crc32c.get(name)
+        if found is None or found.size != size:
+            there = "no" if found is None else found.size
+            raise StoreError(f"{name} has {there} bytes and not {size}: {advice}")
+        if not is_as_written(found, size, crc32c):
+            raise StoreError(f"{name} has the crc32c {found.crc32c} and not {crc32c}: {advice}")
 
 
 def _attributes(

@@ -17,14 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daskimg.store._layout import LEDGER
+from daskimg.store._shard import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from daskimg.fetch import Folder
+    from daskimg.fetch import Folder, Listed
     from daskimg.plan import ArraySpec
+    from daskimg.store._claim import Claim
 
 _KEY = b"daskimg"
+_SUM = b"daskimg.crc32c"  # Parquet has checksums of its pages only
 _ENTRY = re.compile(rf"{LEDGER}/(\d+)\.parquet")
 
 FAILURE = ["sample", "row", "part", "reason", "message"]
@@ -50,6 +53,11 @@ class Entry:
         Exact channel sums of the ``ok`` samples: ``ChannelSums.to_json()``.
     source_bytes
         Bytes of the sources whose first sample is in this shard.
+    crc32c
+        Of each object, in base64, by name: what storage itself may tell of it.
+    pixels
+        The fingerprint of what the run's pixels depend on: an entry of another run's plan is
+        none.
     """
 
     shard: int
@@ -61,6 +69,12 @@ class Entry:
     reasons: dict[str, int] = field(default_factory=dict)
     objects: dict[str, tuple[int, str]] = field(default_factory=dict)
     sums: dict[str, Any] = field(default_factory=dict)
+    crc32c: dict[str, str] = field(default_factory=dict)
+    pixels: str = ""
+
+    def is_of(self, pixels: str) -> bool:
+        """Tell whether the entry belongs to a plan; those of before did not say."""
+        return self.pixels in ("", pixels)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry as plain data."""
@@ -110,18 +124,24 @@ def _flat_type(spec: ArraySpec) -> pa.DataType:
     return pa.list_(pa.from_numpy_dtype(spec.dtype), math.prod(spec.shape))
 
 
-def write_entry(folder: Folder, entry: Entry, lines: pa.Table) -> None:
-    """Put a shard's entry: the last thing a task does."""
-    kept = lines.replace_schema_metadata({_KEY: json.dumps(entry.to_json()).encode()})
+def write_entry(claim: Claim, entry: Entry, lines: pa.Table) -> bytes:
+    """Put a shard's entry, the last thing a task does; return the object's bytes."""
+    told = json.dumps(entry.to_json()).encode()
+    kept = lines.replace_schema_metadata({_KEY: told, _SUM: checksum(told).encode()})
     sink = io.BytesIO()
     pq.write_table(kept, sink, compression="zstd", write_page_checksum=True)
-    folder.put(ledger_name(entry.shard), sink.getvalue())
+    content = sink.getvalue()
+    claim.put(ledger_name(entry.shard), content)
+    return content
 
 
 def read_entry(content: bytes) -> tuple[Entry, pa.Table]:
     """Return a shard's entry and its lines from the object's bytes."""
     lines = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-    return Entry.from_json(json.loads(lines.schema.metadata[_KEY])), lines
+    told = lines.schema.metadata[_KEY]
+    if lines.schema.metadata.get(_SUM, checksum(told).encode()) != checksum(told).encode():
+        raise ValueError("the entry's checksum is not its own")
+    return Entry.from_json(json.loads(told)), lines
 
 
 def find_entry(folder: Folder, shard: int) -> Entry | None:
@@ -131,6 +151,16 @@ def find_entry(folder: Folder, shard: int) -> Entry | None:
         return None
     there = all(folder.size(name) == size for name, (size, _) in entry.objects.items())
     return entry if there else None
+
+
+def is_as_written(found: Listed, size: int, crc32c: str | None) -> bool:
+    """Tell whether a listing tells of an object what is known of it, as far as it tells.
+
+    A crc32c tells of damage. Two whole shards without compression have the same, whatever
+    their pixels, since each chunk ends in its own: create-only puts keep them apart.
+    """
+    alike = found.crc32c is None or crc32c is None or found.crc32c == crc32c
+    return found.size == size and alike
 
 
 def listed_shards(names: Iterable[str]) -> list[int]:
@@ -145,9 +175,20 @@ def listed_shards(names: Iterable[str]) -> list[int]:
 
 def whole_entry(folder: Folder, shard: int) -> Entry | None:
     """Return a shard's entry, or ``None`` if there is none that can be read and counted."""
+    return parsed_entry(read_content(folder, shard), shard)
+
+
+def read_content(folder: Folder, shard: int) -> bytes | None:
+    """Return the object that is a shard's entry, or ``None`` if there is none."""
     try:
-        content = folder.read(ledger_name(shard))
+        return folder.read(ledger_name(shard))
     except FileNotFoundError:
+        return None
+
+
+def parsed_entry(content: bytes | None, shard: int) -> Entry | None:
+    """Return the entry of a shard in an object, or ``None`` if it is damaged, or another's."""
+    if content is None:
         return None
     try:
         entry, lines = read_entry(content)

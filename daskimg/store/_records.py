@@ -180,6 +180,8 @@ def erase(folder: Folder) -> None:
 
 def is_array(folder: Folder, name: str) -> bool:
     """Tell whether a name is an array or a group of arrays, finished or begun."""
+    if name.endswith(".json"):  # what is below an object need not be asked
+        return False
     if folder.size(f"{name}/zarr.json") is not None:
         return True
     return any(folder.sizes(f"{name}/{below}") for below in ("c", "image/c"))
@@ -198,7 +200,8 @@ def stage_rows(folder: Folder, pieces: Iterable[pa.Table], keep: Sequence[str] =
         Columns that stay as they are in rows that the store has already.
     """
     for number, table in enumerate(_files(pieces)):
-        put_table(folder, _input_name(number), _with_kept(folder, number, table, keep))
+        kept = _with_kept(folder, number, table, keep)
+        folder.put(_input_name(number), table_content(kept))
 
 
 def _files(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -231,14 +234,12 @@ def _with_kept(folder: Folder, number: int, table: pa.Table, keep: Sequence[str]
     return table
 
 
-def put_table(folder: Folder, name: str, table: pa.Table) -> bytes:
-    """Write a table as Parquet, and return the object's bytes."""
+def table_content(table: pa.Table) -> bytes:
+    """Return a table as an object: Parquet."""
     sink = io.BytesIO()
     plain = table.replace_schema_metadata(None)
     pq.write_table(plain, sink, compression="zstd", row_group_size=_ROWS_PER_GROUP)
-    content = sink.getvalue()
-    folder.put(name, content)
-    return content
+    return sink.getvalue()
 
 
 def read_rows(

@@ -8,6 +8,7 @@ and several times the memory.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,11 @@ def content_hash(content: bytes | memoryview) -> str:
 def stamp(content: bytes | memoryview) -> tuple[int, str]:
     """Return what ledger and commit keep of an object: its bytes and its sha256."""
     return len(content), content_hash(content)
+
+
+def checksum(content: bytes | memoryview) -> str:
+    """Return the CRC32C of an object in base64: what Google's listings tell of it."""
+    return base64.b64encode(crc32c(content).to_bytes(4, "big")).decode()
 
 
 def _crc32c(content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from daskimg import fetch
 from daskimg.errors import SampleError
 from daskimg.manifest import SEALED, read_pictures, unsealed
 from daskimg.store import content_hash
+from daskimg.task._tried import TRIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,8 @@ def read_contents(
 ) -> Iterator[Content | SampleError]:
     """Yield what each row points at, in order, or what is wrong with it.
 
-    ``whole`` says that all of them will be used: many are asked for at once.
+    ``whole`` says that all of them will be used: many are asked for at once. What a trial reads
+    (it has no run yet) is kept for the tasks that come after it in this process.
     """
     limit = brief.groups[0].recipe.decode.max_bytes
     stored = dict(brief.columns)
@@ -114,4 +116,13 @@ def _found(
     places: Iterator[str] = (fetch.join(brief.root, path) if path else "" for path in there)
     if generations is not None:
         places = map(fetch.pinned, places, generations)
-    return fetch.find_ahead(places, limit, brief.extensions, whole=whole)
+    wanted = list(places)
+    if not brief.run:
+        ahead = fetch.find_ahead(wanted, limit, brief.extensions, whole=whole)
+        return TRIED.kept(brief.whose, wanted, ahead)
+    held = TRIED.take(brief.whose, wanted)
+    if not held:
+        return fetch.find_ahead(wanted, limit, brief.extensions, whole=whole)
+    others = [place for place in wanted if place not in held]
+    ahead = fetch.find_ahead(others, limit, brief.extensions, whole=whole)
+    return (held[place] if place in held else next(ahead) for place in wanted)

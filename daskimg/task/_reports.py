@@ -28,6 +28,7 @@ REPORT = pd.DataFrame(
         "reasons": pd.Series([], dtype="object"),
         "traffic": pd.Series([], dtype="object"),
         "worker": pd.Series([], dtype="object"),
+        "address": pd.Series([], dtype="object"),
         "began": pd.Series([], dtype="float64"),
         "ended": pd.Series([], dtype="float64"),
         "cpu": pd.Series([], dtype="float64"),
@@ -37,8 +38,8 @@ REPORT = pd.DataFrame(
 """What a task returns: one line of a few bytes. Its schema is the ``meta`` of the graph.
 
 The last columns are of no sample: what its process asked of servers since the last report; the
-worker, which ``build`` knows; when the task ran, in seconds since 1970; the seconds in which its
-thread had a core; and those of each stage.
+worker and its address, which ``build`` knows; when the task ran, in seconds since 1970; the
+seconds in which its thread had a core; and those of each stage.
 """
 
 
@@ -66,6 +67,7 @@ def report_of(entry: store.Entry, resumed: bool, watch: Stopwatch) -> pd.DataFra
         "reasons": json.dumps(entry.reasons),
         "traffic": json.dumps(fetch.traffic(reset=True).to_json()),
         "worker": "",
+        "address": "",
         "began": watch.began,
         "ended": time.time(),
         "cpu": watch.cpu,

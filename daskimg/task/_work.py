@@ -40,11 +40,13 @@ def run_task(
     look: Look | None = None,
     rest: Callable[[], object] | None = None,
     cores: Cores | None = None,
+    *,
+    again: bool = True,
 ) -> pd.DataFrame:
     """Build one shard and report on it in one line.
 
-    Idempotent: a retry overwrites the shard with the same bytes; a shard that is in the
-    ledger is left alone. Pixels stay here; only the report travels.
+    Idempotent: a retry makes the same bytes, and finds them there or puts them; a shard that is
+    in the ledger is left alone. Pixels stay here; only the report travels.
 
     Parameters
     ----------
@@ -58,6 +60,9 @@ def run_task(
         Called when all that is left is to write: another task may have the processor.
     cores
         Those with nothing to do help; by default there is only this thread's.
+    again
+        Whether it may have been built before, so that the ledger is asked. On a disk it always
+        is; of a bucket it costs a request.
 
     Returns
     -------
@@ -74,7 +79,8 @@ def run_task(
     watch = Stopwatch()
     shard = int(rows["shard"].iloc[0])
     folder = fetch.open_folder(brief.url)
-    entry = store.find_entry(folder, shard)
+    asked = again or not fetch.is_url(brief.url)
+    entry = store.find_entry(folder, shard) if asked else None
     if entry and must_retry(entry, brief):
         entry = None
     resumed = entry is not None
@@ -91,9 +97,13 @@ def run_task(
 
 
 def must_retry(entry: store.Entry, brief: Brief) -> bool:
-    """Tell whether a shard is built again: it is damaged, or files were missing elsewhere."""
+    """Tell whether a shard is built again: it is damaged, or files were missing elsewhere.
+
+    Or its entry is that of a straggler of a run whose store was overwritten.
+    """
     gone = {"missing", "changed", "unreadable"} & set(entry.reasons)
-    return entry.shard in brief.repaired or (brief.retry and bool(gone))
+    mended = entry.shard in brief.repaired or (brief.retry and bool(gone))
+    return mended or not entry.is_of(brief.pixels)
 
 
 _FILES: Kept[Content | SampleError] = Kept()
@@ -133,12 +143,13 @@ class _Work:
 
     def write(self, folder: fetch.Folder) -> store.Entry:
         """Put the objects, then their entry of the ledger."""
-        objects = self._put(folder)
+        claim = store.Claim(folder, self._brief.run)
+        objects, sums = self._put(claim)
         self._watch.lap("write")
-        entry = self._entry(objects)
+        entry = self._entry(objects, sums)
         self._watch.lap("transform")
-        store.refuse_other_run(folder, self._brief.run)
-        store.write_entry(folder, entry, self._lines.table())
+        content = store.write_entry(claim, entry, self._lines.table())
+        store.SHELF.keep(self._brief.call, self._shard, content)
         self._watch.lap("write")
         return entry
 
@@ -212,9 +223,10 @@ class _Work:
         else:
             self._lines.made(place, each, sample, source)
 
-    def _put(self, folder: fetch.Folder) -> dict[str, tuple[int, str]]:
+    def _put(self, claim: store.Claim) -> tuple[dict[str, tuple[int, str]], dict[str, str]]:
+        """Put the objects; return bytes and sha256, and the crc32c, of each by name."""
         expected = dict(self._brief.expected)
-        objects = {}
+        objects, sums = {}, {}
         index = self._shard - self._group.first_shard
         for spec in self._group.sharded:
             path = self._group.path(spec.name)
@@ -227,12 +239,12 @@ class _Work:
                     f"or are gone; bring them back and run the same command again, or build anew "
                     f"from those there are with --overwrite"
                 )
-            store.refuse_other_run(folder, self._brief.run)
-            folder.put(name, content)
+            claim.put(name, content)
             objects[name] = size, digest
-        return objects
+            sums[name] = store.checksum(content)
+        return objects, sums
 
-    def _entry(self, objects: dict[str, tuple[int, str]]) -> store.Entry:
+    def _entry(self, objects: dict[str, tuple[int, str]], crc32c: dict[str, str]) -> store.Entry:
         reasons = Counter(reason for reason in self._lines.reason if reason)
         failed = sum(reasons.values())
         return store.Entry(
@@ -245,6 +257,8 @@ class _Work:
             reasons=dict(sorted(reasons.items())),
             objects=objects,
             sums=self._sums(failed).to_json(),
+            crc32c=crc32c,
+            pixels=self._brief.pixels,
         )
 
     def _sums(self, failed: int) -> ChannelSums:

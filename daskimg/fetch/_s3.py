@@ -1,0 +1,70 @@
+"""Amazon's protocol through s3fs: listings in pages, and one writing of an object by its ETag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from daskimg.fetch._systems import Listed, Page, Plain
+from daskimg.fetch._traffic import meter
+from daskimg.fetch._web import range_of
+
+if TYPE_CHECKING:
+    from daskimg.fetch._systems import Content
+
+
+class S3(Plain):
+    """Buckets of Amazon's, and of all who speak its protocol."""
+
+    async def read_pinned(
+        self, path: str, start: int | None, stop: int | None, generation: str
+    ) -> bytes:
+        """Return one writing of an object, or a part of it."""
+        bucket, key, _ = self.system.split_path(path)
+        ranged = range_of(start, stop)
+
+        async def once() -> bytes:
+            answer = await self.system._call_s3(
+                "get_object", Bucket=bucket, Key=key, IfMatch=generation, **ranged
+            )
+            async with answer["Body"] as body:
+                return bytes(await body.read())
+
+        try:
+            found: bytes = await self.repeated(once, path, "read")
+        except FileExistsError:  # another one
+            raise FileNotFoundError(path) from None
+        return found
+
+    async def find(self, path: str) -> Listed:
+        """Return an object's size, and its ETag."""
+        facts = await self.ask("info", path)
+        return Listed(path, int(facts["size"]), facts.get("ETag"))
+
+    async def replace(self, path: str, content: Content, generation: str | None) -> None:
+        """Write an object whole in the place of one writing of it, and no other."""
+        condition = {"IfMatch": generation} if generation else {}
+        await self.ask("pipe_file", path, bytes(content), **condition)
+        meter().moved(sent=len(content))
+
+    async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
+        """Return a page of a listing: up to 1,000 objects, by rising name."""
+        bucket, key, _ = self.system.split_path(folder)
+        within = f"{key.rstrip('/')}/" if key else ""
+        query = {"Delimiter": "/"} if flat else {}
+        query |= {"ContinuationToken": token} if token else {}
+
+        async def once() -> dict[str, Any]:
+            found: dict[str, Any] = await self.system._call_s3(
+                "list_objects_v2", Bucket=bucket, Prefix=within + beginning, **query
+            )
+            return found
+
+        found = await self.repeated(once, folder, "list")
+        skip = len(within)
+        objects = [
+            Listed(each["Key"][skip:], int(each["Size"]), each["ETag"])
+            for each in found.get("Contents", ())
+            if not each["Key"].endswith("/")  # what stands for a folder
+        ]
+        folders = [each["Prefix"][skip:-1] for each in found.get("CommonPrefixes", ())]
+        return Page(objects, found.get("NextContinuationToken"), folders)

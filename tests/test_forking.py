@@ -56,8 +56,8 @@ def test_workers_keep_the_pages_of_their_pictures():
         (parent,) = set(client.run(os.getppid).values())
         begun_with = Path(f"/proc/{parent}/environ").read_bytes().split(b"\0")
 
-    assert set(found.values()) == {str(256 << 20)}
-    assert b"MALLOC_TRIM_THRESHOLD_=268435456" in begun_with  # it is read when a process begins
+    assert set(found.values()) == {str(16 << 20)}
+    assert b"MALLOC_TRIM_THRESHOLD_=16777216" in begun_with  # it is read when a process begins
 
 
 def test_who_asks_dask_for_another_way_gets_it():

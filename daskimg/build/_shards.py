@@ -7,10 +7,9 @@ and a few numbers.
 from __future__ import annotations
 
 from collections import ChainMap
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from distributed import LocalCluster, WorkerPlugin, get_worker
@@ -83,7 +82,8 @@ class _Told(WorkerPlugin):
         if self._channel is not None:
             _CHANNELS[self.name] = self._channel
         if self._cores is not None:
-            _CORES[self.name] = SharedCores(self._cores)
+            with suppress(OSError):  # another machine's, or another's /tmp: it has its own
+                _CORES[self.name] = SharedCores(self._cores)
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS.pop(self.name, None)
@@ -110,8 +110,7 @@ def _machine(crew: Crew) -> Iterator[str | None]:
     if not isinstance(crew.client.cluster, LocalCluster):
         yield None
         return
-    with TemporaryDirectory(prefix="daskimg-cores-") as folder:
-        SharedCores.lay_out(folder, sum(crew.threads.values()))
+    with SharedCores.laid_out(sum(crew.threads.values())) as folder:
         yield folder
 
 

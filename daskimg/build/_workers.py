@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from distributed import WorkerPlugin
+from distributed import LocalCluster, WorkerPlugin
 
 from daskimg import fetch
 from daskimg.build._pacer import Pacer, home
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from distributed import Worker
 
     from daskimg.build._crew import Crew
+
+_LEAST_OBJECTS, _LEAST_BYTES = 32, 32 << 20  # ahead of a worker, however many there are
 
 _VARIABLES = {
     # Read by gcsfs at its import: see daskimg/__init__.py.
@@ -83,6 +85,17 @@ class WorkerSetUp(WorkerPlugin):
             fetch.take_back(self._run)
 
 
+def _parts(crew: Crew) -> dict[str, int]:
+    """Return what each worker may have under way, if nothing is given: together, one machine's."""
+    if not isinstance(crew.client.cluster, LocalCluster):
+        return {}
+    usual, workers = fetch.Options(), max(1, len(crew.threads))
+    return {
+        "objects_ahead": max(_LEAST_OBJECTS, usual.objects_ahead // workers),
+        "bytes_ahead": max(_LEAST_BYTES, usual.bytes_ahead // workers),
+    }
+
+
 @contextmanager
 def set_up(crew: Crew) -> Iterator[None]:
     """Have all workers set up for a run while the context lasts, also those that join.
@@ -94,7 +107,8 @@ def set_up(crew: Crew) -> Iterator[None]:
     """
     variables = {name: os.environ.get(name, value) for name, value in _VARIABLES.items()}
     pacer = Pacer(crew.client, crew.name)
-    plugin = WorkerSetUp(crew.name, fetch.configured().given(), variables, pacer.begin())
+    options = {**_parts(crew), **fetch.configured().given()}
+    plugin = WorkerSetUp(crew.name, options, variables, pacer.begin())
     try:
         crew.register(plugin, plugin.name)
     except StoppedError:

@@ -164,6 +164,22 @@ def test_cores_that_are_gone_are_none():
     assert done == [0, 1, 2]
 
 
+def test_the_first_item_that_fails_is_the_one_that_is_told_whoever_was_first():
+    late = threading.Event()
+
+    def do(item):
+        if item == 5:
+            assert late.wait(10)
+        if item == 6:
+            late.set()
+        if item >= 5:
+            raise ValueError(f"item {item}")
+        time.sleep(0.001)
+
+    with pytest.raises(ValueError, match="item 5"):
+        share(range(100), OwnCores(3), lambda: do)
+
+
 def test_what_killed_runs_left_is_removed_after_days_and_no_sooner():
     with SharedCores.laid_out(1) as old, SharedCores.laid_out(1) as young:
         os.utime(old, (0, 0))

@@ -140,8 +140,7 @@ def share(
     queue, helpers, do = _Queue(items), _Helpers(), worker()
     own, looked = cores.take(), 0.0
     try:
-        for item in queue:
-            do(item)
+        for _ in queue.work(do):
             now = time.monotonic()
             if own is None:
                 own = cores.take()
@@ -154,6 +153,7 @@ def share(
         if own:
             own()
         helpers.wait()
+    queue.check()
     helpers.check()
 
 
@@ -181,8 +181,7 @@ def _help(
 
 def _take_turn(queue: _Queue[Item], do: Callable[[Item], object]) -> None:
     until = time.monotonic() + _TURN
-    for item in queue:
-        do(item)
+    for _ in queue.work(do):
         if time.monotonic() >= until:
             return
 
@@ -218,28 +217,49 @@ class _Helpers:
 
 
 class _Queue(Generic[Item]):
-    """Hands each item to one of several threads."""
+    """Hands each item to one of several threads, and keeps what went wrong with which."""
 
     def __init__(self, items: Iterable[Item]) -> None:
-        self._items = iter(items)
+        self._items = enumerate(items)
         self._lock = threading.Lock()
+        self._begun = 0
+        self._faults: dict[int, BaseException] = {}
         self.closed = False
 
-    def __iter__(self) -> Iterator[Item]:
+    def work(self, do: Callable[[Item], object]) -> Iterator[None]:
+        """Do something to one item after the other; yield after each."""
         while True:
             with self._lock:
                 if self.closed:
                     return
                 try:
-                    item = next(self._items)
+                    place, item = next(self._items)
                 except StopIteration:
                     self.closed = True
                     return
-                except BaseException:
-                    self.closed = True
-                    raise
-            yield item
+                except BaseException as error:
+                    self._fail(self._begun, error)
+                    return
+                self._begun = place + 1
+            try:
+                do(item)
+            except BaseException as error:
+                self._fail(place, error)
+                return
+            yield
+
+    def _fail(self, place: int, error: BaseException) -> None:
+        self._faults[place] = error
+        self.closed = True
 
     def close(self) -> None:
         """Hand out no more."""
         self.closed = True
+
+    def check(self) -> None:
+        """Raise what went wrong with the first item that something went wrong with.
+
+        Items are begun in order, so that it is the same whoever helped.
+        """
+        if self._faults:
+            raise self._faults[min(self._faults)]

@@ -105,6 +105,35 @@ def test_only_the_writing_that_was_looked_at_is_replaced(bucket, size):
     assert same
 
 
+@pytest.fixture
+def overlapping(monkeypatch):
+    """Refusals as of S3 while another conditional write of an object is under way."""
+    from moto.s3.responses import S3Response
+
+    def put(response):
+        if not left:
+            return stored(response)
+        left.pop()
+        return 409, {}, "<Error><Code>ConditionalRequestConflict</Code></Error>"
+
+    left, stored = [], S3Response.put_object
+    monkeypatch.setattr(S3Response, "put_object", put)
+    return left
+
+
+def test_a_conditional_write_that_overlaps_another_is_sent_again(bucket, overlapping):
+    folder = fetch.open_folder(bucket)
+    fetch.traffic(reset=True)
+
+    overlapping.append("creation")
+    folder.put_once("a", b"1", lambda: pytest.fail("there is nothing to replace"))
+    overlapping.extend(["creation", "replacement"])
+    folder.put_once("a", b"2", lambda: None)
+
+    assert folder.read("a") == b"2"
+    assert fetch.traffic().retries == {"conflict": 3}
+
+
 def test_a_store_in_s3_equals_the_one_on_disk(bucket, pictures, tmp_path, threads):
     folder, names = pictures
     source = fetch.open_folder(f"{bucket}/in")

@@ -28,6 +28,7 @@ ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 _ANSWERS = (DaskimgError, FileExistsError, PermissionError, *ABSENT)  # no fault of the line
 _HOPELESS = (TypeError, AttributeError, NotImplementedError, ImportError)  # of the program
+_ANSWERED = ("refused", "conflict")  # kinds of faults of which no endpoint is down
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 8.0
 
@@ -66,7 +67,8 @@ class Fault(Exception):
     ----------
     kind
         ``throttled``, ``server``, ``timeout``, ``reset``, ``truncated``, ``corrupt``, ``dns``,
-        ``connect``, ``credentials``, ``other``; or ``refused``, which no other try will mend.
+        ``connect``, ``credentials``, ``conflict``, ``other``; or ``refused``,
+        which no other try will mend.
     message
         What was seen.
     wait
@@ -179,7 +181,7 @@ async def retried(
         spent = time.monotonic() - began
         if _is_last(attempt, fault, wait, spent) or OUTAGES.is_down(place):
             told = _told(fault, attempt, spent, endpoint)
-            down = fault.kind != "refused" and OUTAGES.gave_up(place, sent)
+            down = fault.kind not in _ANSWERED and OUTAGES.gave_up(place, sent)
             raise TransportError(shown(location), told, place if down else "") from None
         meter().repeated(fault.kind)
         await pause(wait)

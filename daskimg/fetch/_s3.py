@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from daskimg.fetch._retries import Fault, status_of
 from daskimg.fetch._systems import Listed, Page, Plain
 from daskimg.fetch._traffic import meter
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from daskimg.fetch._systems import Content
+    from daskimg.fetch._traffic import Kind
+
+_OVERLAPS = 409  # ConditionalRequestConflict, OperationAborted: another request is under way
 
 
 class S3(Plain):
@@ -57,6 +63,21 @@ class S3(Plain):
 
         await self.repeated(once, path, "write", len(body))
         meter().moved(sent=len(body))
+
+    async def repeated(
+        self, call: Callable[[], Awaitable[Any]], path: str, kind: Kind, size: int = 0
+    ) -> Any:
+        """Return what a call returns; of two conditional writes at once one is refused for now."""
+
+        async def once() -> Any:
+            try:
+                return await call()
+            except OSError as error:
+                if status_of(error) == _OVERLAPS:
+                    raise Fault("conflict", f"409 {error}") from None
+                raise
+
+        return await super().repeated(once, path, kind, size)
 
     async def page(self, folder: str, beginning: str, *, flat: bool, token: str | None) -> Page:
         """Return a page of a listing: up to 1,000 objects, by rising name."""

@@ -134,6 +134,32 @@ def test_a_conditional_write_that_overlaps_another_is_sent_again(bucket, overlap
     assert fetch.traffic().retries == {"conflict": 3}
 
 
+def test_every_request_says_that_the_requester_pays(bucket, server, monkeypatch):
+    import s3fs
+
+    def sent(system, method, *given, **named):
+        """Return what is sent as s3fs 2026.6 does: no defaults, but what each call names."""
+        parts = [system.s3_additional_kwargs, *given, named]
+        words = {name: value for part in parts for name, value in part.items()}
+        found = system._filter_kwargs(method, words)
+        said.setdefault(method.__name__, []).append(found.get("RequestPayer"))
+        return found
+
+    said = {}
+    monkeypatch.setattr(s3fs.S3FileSystem, "_get_s3_method_kwargs", sent)
+    paying = {"s3": {**server["s3"], "requester_pays": True}}
+    with fetch.using(fetch.Options(storage=paying)):
+        folder = fetch.open_folder(bucket)
+        folder.put("a", b"1")
+        folder.put_once("a", b"2", lambda: None)
+        ((listed,),) = fetch.list_below(bucket)
+        fetch.read(fetch.pinned(listed.location, listed.generation))
+        folder.remove("a")
+
+    assert {"put_object", "head_object", "list_objects_v2", "get_object"} <= said.keys()
+    assert {payer for payers in said.values() for payer in payers} == {"requester"}
+
+
 def test_a_store_in_s3_equals_the_one_on_disk(bucket, pictures, tmp_path, threads):
     folder, names = pictures
     source = fetch.open_folder(f"{bucket}/in")

@@ -21,6 +21,11 @@ _OVERLAPS = 409  # ConditionalRequestConflict, OperationAborted: another request
 class S3(Plain):
     """Buckets of Amazon's, and of all who speak its protocol."""
 
+    def __init__(self, system: Any) -> None:
+        super().__init__(system)
+        # That the requester pays: s3fs 2026.6, and older, says so in some of its methods only.
+        system.s3_additional_kwargs = {**system.s3_additional_kwargs, **system.req_kw}
+
     async def read_pinned(
         self, path: str, start: int | None, stop: int | None, generation: str
     ) -> bytes:

@@ -181,7 +181,8 @@ async def retried(
         spent = time.monotonic() - began
         if _is_last(attempt, fault, wait, spent) or OUTAGES.is_down(place):
             told = _told(fault, attempt, spent, endpoint)
-            down = fault.kind not in _ANSWERED and OUTAGES.gave_up(place, sent)
+            silence = _silence(attempt, fault, wait, spent)
+            down = fault.kind not in _ANSWERED and OUTAGES.gave_up(place, sent, silence)
             raise TransportError(shown(location), told, place if down else "") from None
         meter().repeated(fault.kind)
         await pause(wait)
@@ -191,6 +192,15 @@ def _is_last(attempt: int, fault: Fault, wait: float, spent: float) -> bool:
     options = configured()
     late = wait + (spent if attempt > 1 else 0.0) > options.total_seconds
     return fault.kind == "refused" or attempt >= options.attempts or late
+
+
+def _silence(attempt: int, fault: Fault, wait: float, spent: float) -> float:
+    """Return the seconds without any answer that make an outage of a request's giving up.
+
+    One that would have gone on, had it not been told to come back so late, proves nothing alone.
+    """
+    went_on = not _is_last(attempt, fault, wait - (fault.wait or 0.0), spent)
+    return configured().total_seconds if went_on else 0.0
 
 
 def _origin(location: str) -> str:

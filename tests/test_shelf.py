@@ -17,6 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:Re
 
 def test_a_shelf_keeps_what_there_is_room_for():
     shelf = Shelf(room=10)
+    shelf.open("run.1")
+    shelf.open("run.2")
     shelf.keep("run.1", 0, b"12345")
     shelf.keep("run.1", 1, b"1234567")  # no room
     shelf.keep("run.2", 0, b"12345")
@@ -27,6 +29,7 @@ def test_a_shelf_keeps_what_there_is_room_for():
 
 def test_what_is_kept_again_takes_the_place_of_what_was_there():
     shelf = Shelf(room=10)
+    shelf.open("run.1")
 
     for content in (b"123456", b"abcdefgh", b"12"):
         shelf.keep("run.1", 0, content)
@@ -36,9 +39,22 @@ def test_what_is_kept_again_takes_the_place_of_what_was_there():
 
 def test_a_run_that_is_over_leaves_all_the_room():
     shelf = Shelf(room=4)
+    shelf.open("run.1")
+    shelf.open("run.2")
     shelf.keep("run.1", 0, b"1234")
 
     shelf.clear("run.1")
+    shelf.keep("run.2", 0, b"5678")
+
+    assert (shelf.of("run.1", [0]), shelf.of("run.2", [0])) == ({}, {0: b"5678"})
+
+
+def test_a_task_that_ends_after_its_run_leaves_nothing():
+    shelf = Shelf(room=4)
+    shelf.open("run.1")
+    shelf.clear("run.1")
+    shelf.keep("run.1", 0, b"1234")
+    shelf.open("run.2")
     shelf.keep("run.2", 0, b"5678")
 
     assert (shelf.of("run.1", [0]), shelf.of("run.2", [0])) == ({}, {0: b"5678"})
@@ -107,6 +123,32 @@ def test_entries_that_workers_have_no_more_are_read_from_the_store(gcs, plan, wo
     assert report.outcome == "committed"
     assert set(ledger_reads(gcs).values()) == {2}  # for the samples, and for the rows
     assert daskimg.verify_store(plan.url, rows=5).findings == ()
+
+
+def _held():
+    return {call: len(held) for call, held in SHELF._held.items()}
+
+
+@pytest.mark.parametrize("place", ["disk", "bucket"])
+def test_entries_are_kept_of_stores_in_buckets_only_and_no_longer_than_the_run(
+    gcs, table, workers, tmp_path, place
+):
+    url = tmp_path / "a.zarr" if place == "disk" else f"gs://{gcs.bucket()}/a.zarr"
+    kept = []
+
+    def look(tally):
+        if tally.done == tally.total:
+            found = workers.run(_held).values()
+            kept.append(sum(sum(each.values()) for each in found))
+
+    daskimg.build_store(
+        scenes.plan(table, str(url), shard=8, chunk=4, max_failed=1),
+        client=workers,
+        on_tally=look,
+    )
+
+    assert kept == [0 if place == "disk" else 5]
+    assert not any(workers.run(_held).values())
 
 
 def test_a_run_that_goes_on_reads_each_earlier_entry_once(gcs, table, workers):

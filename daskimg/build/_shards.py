@@ -80,6 +80,8 @@ class _Told(WorkerPlugin):
         _BRIEFS[self.name] = self._brief
         if self._brief.run:
             store.note_claim(self._brief.url, self._brief.run)  # the client made sure
+        if fetch.is_url(self._brief.url):  # a disk's entries are in the page cache
+            store.SHELF.open(self.name)
         if self._channel is not None:
             _CHANNELS[self.name] = self._channel
         if self._cores is not None:

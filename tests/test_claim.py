@@ -185,6 +185,19 @@ def test_an_object_with_other_bytes_stays_where_it_is_not_to_be_replaced(folder)
     assert folder.read("a") == b"1"
 
 
+@pytest.mark.parametrize("says", [FileNotFoundError, FileExistsError])
+def test_whatever_says_that_an_object_is_not_to_be_replaced_is_heard(folder, says):
+    folder.put("a", b"1")
+
+    def refuse():
+        raise says("of another file")
+
+    with pytest.raises(says, match="of another file"):
+        folder.put_once("a", b"2", refuse)
+
+    assert folder.read("a") == b"1"
+
+
 def test_in_a_bucket_only_that_writing_is_replaced_which_was_looked_at(gcs):
     folder = fetch.open_folder(f"gs://{gcs.bucket()}/out")
     folder.put("a", b"1")

@@ -225,11 +225,15 @@ class _Remote:
         for _ in range(_TIMES):
             if self.create(name, content):
                 return
-            with suppress(FileNotFoundError, FileExistsError):  # gone, or another, meanwhile
+            try:
                 found = self._run(lambda system: system.find(path), name)
-                if self._holds(name, found, content):
-                    return
-                check()
+                same = self._holds(name, found, content)
+            except FileNotFoundError:  # gone meanwhile
+                continue
+            if same:
+                return
+            check()
+            with suppress(FileNotFoundError, FileExistsError):  # gone, or another, meanwhile
                 self._replace(name, content, found.generation)
                 return
         raise TransportError(shown(f"{self.url}/{name}"), "others write to it all the time")

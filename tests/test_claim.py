@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import scenes
@@ -198,15 +199,17 @@ def test_whatever_says_that_an_object_is_not_to_be_replaced_is_heard(folder, say
     assert folder.read("a") == b"1"
 
 
-def test_in_a_bucket_only_that_writing_is_replaced_which_was_looked_at(gcs):
-    folder = fetch.open_folder(f"gs://{gcs.bucket()}/out")
+@pytest.mark.parametrize("erased", [False, True], ids=["put", "erased and created"])
+def test_only_that_writing_is_replaced_which_was_looked_at(folder, erased):
     folder.put("a", b"1")
     asked = []
 
     def overtaken():
         asked.append(folder.read("a"))
-        if len(asked) == 1:
-            folder.put("a", b"3")  # by a run that begins just now
+        if len(asked) == 1:  # by a run that begins just now
+            if erased:
+                folder.remove("a")
+            folder.put("a", b"3")
         else:
             forbidden()
 
@@ -217,8 +220,35 @@ def test_in_a_bucket_only_that_writing_is_replaced_which_was_looked_at(gcs):
     assert folder.read("a") == b"3"
 
 
-def test_in_a_bucket_an_object_that_goes_meanwhile_is_created(gcs):
-    folder = fetch.open_folder(f"gs://{gcs.bucket()}/out")
+def test_on_a_disk_what_comes_at_the_last_moment_keeps_its_name(tmp_path, monkeypatch):
+    folder = fetch.open_folder(str(tmp_path / "out"))
+    folder.put("a", b"1")
+    rename, answers = Path.rename, [allowed, forbidden]
+
+    def overtaken(path, goal):
+        folder.put("a", b"3")
+        return rename(path, goal)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    with pytest.raises(daskimg.StoreError, match="another's"):
+        folder.put_once("a", b"2", lambda: answers.pop(0)())
+
+    assert folder.read("a") == b"3"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
+
+
+def test_an_object_to_which_others_write_all_the_time_is_given_up(folder):
+    folder.put("a", b"1")
+    contents = (bytes([number]) * 2 for number in range(100))
+
+    with pytest.raises(daskimg.errors.TransportError, match="others write to it all the time"):
+        folder.put_once("a", b"2", lambda: folder.put("a", next(contents)))
+
+    assert len(folder.read("a")) == 2
+    assert list(folder.sizes()) == ["a"]
+
+
+def test_an_object_that_goes_meanwhile_is_created(folder):
     folder.put("a", b"1")
 
     folder.put_once("a", b"2", lambda: folder.remove("a"))

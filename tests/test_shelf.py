@@ -9,7 +9,7 @@ from daskimg.build import ClusterOptions, connect
 from daskimg.errors import SampleError
 from daskimg.fetch import Found
 from daskimg.store._shelf import SHELF, Shelf
-from daskimg.task._tried import Tried
+from daskimg.task._tried import TRIED, Tried
 
 # gcsfs hands large bodies to aiohttp as bytes, and aiohttp would rather have a file.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
@@ -84,6 +84,19 @@ def test_what_was_tried_is_kept_as_far_as_there_is_room_and_until_another_run_tr
 
     assert sorted(kept) == ["a", "c"]
     assert (tried.take("run", ["a"]), sorted(tried.take("next", ["d"]))) == ({}, ["d"])
+
+
+def test_what_was_tried_goes_with_its_run_only():
+    tried = Tried()
+    list(tried.kept("run", ["a"], iter([found(b"1")])))
+
+    tried.clear("other")
+    left = tried.take("run", ["a"])
+    list(tried.kept("run", ["b"], iter([found(b"2")])))
+    tried.clear("run")
+
+    assert left == {"a": found(b"1")}
+    assert tried.take("run", ["b"]) == {}
 
 
 # -- in a run ---------------------------------------------------------------------------------
@@ -180,3 +193,24 @@ def test_rows_that_were_tried_in_vain_are_read_once_too(gcs, pictures, workers):
     assert (report.samples, report.failed) == (12, 9)
     assert set(gcs.stats().by_name("media", "^in/").values()) == {1}
     assert fetch.traffic().requests.total() < 100
+
+
+def _tried_bytes():
+    return sum(len(each.content) for each in TRIED._held.values())
+
+
+def test_a_run_that_is_refused_after_its_trial_leaves_none_of_its_files_to_workers(
+    gcs, pictures, workers
+):
+    bucket = gcs.bucket()
+    urls = gcs.upload(pictures[0], f"{bucket}/in", pictures[1][:4])
+    table = scenes.table_of(*pictures)[:4].assign(path=urls)
+    folder = fetch.open_folder(f"gs://{bucket}/in")
+    for name in pictures[1][:4]:
+        folder.put(name, b"no picture")
+    planned = scenes.plan(table, f"gs://{bucket}/out.zarr", shard=4, chunk=4)
+
+    with pytest.raises(daskimg.PlanError, match="none of 4 rows tried gives a picture"):
+        daskimg.build_store(planned, client=workers)
+
+    assert set(workers.run(_tried_bytes).values()) == {0}

@@ -6,6 +6,7 @@ and a few numbers.
 
 from __future__ import annotations
 
+import time
 from collections import ChainMap
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -74,11 +75,14 @@ class _Told(WorkerPlugin):
         self._brief = brief
         self._channel = channel
         self._cores = cores
+        self._looked = time.time()  # the client has just begun the store, or taken it up
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS[self.name] = self._brief
         if self._brief.run:
-            store.note_claim(self._brief.url, self._brief.run)  # the client made sure
+            store.note_claim(self._brief.url, self._brief.run, self._looked)
+        if fetch.is_url(self._brief.url):  # a disk's entries are in the page cache
+            store.SHELF.open(self.name)
         if self._channel is not None:
             _CHANNELS[self.name] = self._channel
         if self._cores is not None:

@@ -14,6 +14,7 @@ from distributed import LocalCluster, WorkerPlugin
 from daskimg import fetch
 from daskimg.build._pacer import Pacer, home
 from daskimg.errors import StoppedError
+from daskimg.task import TRIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,7 +81,8 @@ class WorkerSetUp(WorkerPlugin):
             fetch.limiter().tell(lambda seen: worker.log_event(self._run, {"answers": seen}))
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
-        """Forget it: a cluster outlives a run, and is not to keep its keys."""
+        """Forget it: a cluster outlives a run, and is not to keep its keys and pictures."""
+        TRIED.clear(self._run)  # here: a trial may be all that there was of the run
         if self._home != home():
             fetch.take_back(self._run)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from os import PathLike
 
-    from daskimg.fetch import Folder
+    from daskimg.fetch import Folder, Traffic
 
 _ROOT = "zarr.json"  # what makes the objects a store to Zarr's readers
 _AGAIN = "run the same command again to go on"
@@ -36,6 +35,8 @@ class Copy:
         What was copied.
     kept
         Objects that were there already, whole: an earlier copy had been stopped.
+    traffic
+        What was asked of servers: requests by kind, repetitions by fault, bytes.
     """
 
     source: str
@@ -43,17 +44,26 @@ class Copy:
     objects: int
     bytes: int
     kept: int
+    traffic: Traffic
 
     def lines(self) -> list[str]:
         """Return the summary, for people."""
         there = f", {self.kept:,} were there" if self.kept else ""
         done = f"copied: {counted(self.objects, 'object')}, {megabytes(self.bytes)}{there}"
-        return [done, f"  {fetch.shown(self.url)}"]
+        in_cloud = any(fetch.bucket_of(each) for each in (self.source, self.url))
+        return [done, *self.traffic.lines(classes=in_cloud), f"  {fetch.shown(self.url)}"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary as plain data."""
-        found = {name: getattr(self, name) for name in self.__slots__}
-        return {**found, "source": fetch.shown(self.source), "url": fetch.shown(self.url)}
+        found = {name: getattr(self, name) for name in self.__slots__ if name != "traffic"}
+        return {
+            **found,
+            "source": fetch.shown(self.source),
+            "url": fetch.shown(self.url),
+            **self.traffic.summary(),
+            "class_a": self.traffic.class_a,
+            "class_b": self.traffic.class_b,
+        }
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
@@ -97,6 +107,7 @@ def copy_store(
     """
     whole("threads", threads, "try 8")
     whole("max_bytes", max_bytes, "or leave it out")
+    fetch.traffic(reset=True)  # what was asked before is no part of the copy
     places = [str(fetch.open_folder(str(place)).url) for place in (source, target)]
     if places[0] == places[1]:
         raise OptionError(f"source and target are the same store, {fetch.shown(places[0])}")
@@ -170,7 +181,12 @@ class _Copying:
         for name in others:
             self._note(self._create(name), total)
         return Copy(
-            self._source.url, self._target.url, self._done - self._kept, self._bytes, self._kept
+            source=self._source.url,
+            url=self._target.url,
+            objects=self._done - self._kept,
+            bytes=self._bytes,
+            kept=self._kept,
+            traffic=fetch.traffic(reset=True),
         )
 
     def _others(self) -> list[str]:
@@ -185,7 +201,7 @@ class _Copying:
 
     def _objects(self, names: Iterable[str], threads: int, max_bytes: int, total: int) -> None:
         room = _Room(max_bytes)
-        with ThreadPoolExecutor(threads, thread_name_prefix="daskimg-copy") as pool:
+        with fetch.threads(threads, "daskimg-copy") as pool:
             waiting = deque(pool.submit(self._copy, name, room) for name in names)
             try:
                 while waiting:

@@ -42,12 +42,17 @@ _CRC32C = "llvm.x86.sse42.crc32.64.64"
 
 
 def pays(size: int) -> bool:
-    """Count so many bytes to be copied or checked, and tell whether compiling pays by now."""
-    return _RENT.worth(size)
+    """Count so many bytes to be copied or checked, and tell whether the loops are for them.
+
+    That is once compiling them pays, where it is possible.
+    """
+    return _RENT.worth(size) and _loops() is not None
 
 
 def gather(addresses: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[Any]) -> None:
     """Copy samples that lie anywhere in memory, past the caches, without the GIL.
+
+    Only ``pays`` tells whether this can be done.
 
     Parameters
     ----------
@@ -57,7 +62,9 @@ def gather(addresses: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[
         C-contiguous; a line has a sample's bytes. Lines named are overwritten.
     """
     addresses, lines = np.ascontiguousarray(addresses), np.ascontiguousarray(lines)
-    _loops().gather(
+    loops = _loops()
+    assert loops is not None
+    loops.gather(
         addresses.ctypes.data, lines.ctypes.data, len(addresses), out.ctypes.data, out[0].nbytes
     )
 
@@ -69,7 +76,8 @@ def crc32c(content: NDArray[np.uint8]) -> int:
     """
     if len(content) < _SMALL or not pays(len(content)):
         return crc32c_plain(content)
-    check = _loops().check
+    loops = _loops()
+    check = loops.check if loops else None
     if check is None:
         return crc32c_plain(content)
     part = len(content) // (_CHECKED * _GRAIN) * _GRAIN
@@ -86,13 +94,17 @@ class _Loops(NamedTuple):
 
 
 _LOCK = Lock()
-_made: list[_Loops] = []
+_made: list[_Loops | None] = []
 
 
-def _loops() -> _Loops:
+def _loops() -> _Loops | None:
+    """Return the loops, made once; none where LLVM knows not the processor, or may make none."""
     with _LOCK:
         if not _made:
-            _made.append(_compiled())
+            try:
+                _made.append(_compiled())
+            except RuntimeError:  # LLVM's only one: all it is asked for can be done without
+                _made.append(None)
     return _made[0]
 
 

@@ -146,7 +146,7 @@ def test_a_permission_that_is_lost_in_the_middle_stops_a_run_that_can_go_on(gcs,
     _, target, table = job
     plan = scenes.plan(table, f"gs://{target}/out.zarr", shard=2, chunk=2)
     denied = "anonymous caller does not have storage.objects.create access"
-    fault = {"fault": "status", "status": 403, "kind": "put", "name": "image/c/1"}
+    fault = {"fault": "status", "status": 403, "kind": "put|create", "name": "image/c/1"}
     gcs.faults({**fault, "message": denied})
 
     with pytest.raises(StoppedError, match=r"refuses storage\.objects\.create .* to go on"):

@@ -1,13 +1,16 @@
 """One writer per object: stragglers of overwritten runs, frozen wherever they may be."""
 
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import scenes
 
 import daskimg
 from daskimg import fetch, store
+from daskimg.build import _shards
 from daskimg.store import _claim
 from daskimg.task import read_shard_rows, run_task
 
@@ -107,11 +110,16 @@ def test_what_a_straggler_writes_before_another_run_comes_to_it_is_replaced(
     store.create_plan(folder, new)  # and there the new run is killed
 
     straggler.end()
-    left = store.find_entry(folder, 0)
+    left, shard = store.find_entry(folder, 0), folder.size("image/c/0/0/0/0")
     report = daskimg.build_store(new, client=threads)
 
-    assert straggler.error is None
-    assert left is not None, "the straggler has written nothing: the test shows nothing"
+    if fetch.is_url(url):
+        assert straggler.error is None
+        assert left is not None, "the straggler has written nothing: the test shows nothing"
+    else:  # there it looks again before the entry
+        assert "another run has taken over" in str(straggler.error)
+        assert left is None
+        assert shard is not None, "the straggler has written nothing: the test shows nothing"
     assert report.outcome == "committed"
     assert report.resumed == 0
     expected = scenes.build(pictures[:4], f"{url}-2", threads, shard=4, max_failed=1)
@@ -119,9 +127,43 @@ def test_what_a_straggler_writes_before_another_run_comes_to_it_is_replaced(
     assert daskimg.verify_store(url, rows=4).findings == ()
 
 
-def test_a_writer_looks_again_after_a_minute_whether_the_store_is_still_its_own(
-    url, table, monkeypatch
+def test_on_a_disk_a_writer_does_not_bring_back_what_was_deleted(table, tmp_path):
+    url = tmp_path / "out.zarr"
+    folder = fetch.open_folder(str(url))
+    claim = store.Claim(folder, store.create_plan(folder, plan_of(table, str(url), seed=1)).run)
+    claim.put("a", b"1")
+    shutil.rmtree(url)
+
+    with pytest.raises(daskimg.StoreError, match=r"plan\.json is missing"):
+        claim.put("b", b"2")
+
+    assert not url.exists()
+
+
+@pytest.mark.parametrize(("age", "asked"), [(0, 0), (30, 0), (90, 1), (-90, 1)])
+def test_a_worker_that_joins_knows_what_the_client_saw_and_when(
+    gcs, table, monkeypatch, age, asked
 ):
+    url = f"gs://{gcs.bucket()}/out.zarr"
+    folder = fetch.open_folder(url)
+    planned = plan_of(table, url, seed=1)
+    run = store.create_plan(folder, planned).run
+    told = _shards._Told(planned.brief(run, call=f"{run}.1"), None, None)
+    now = time.time() + age  # a clock that is behind the client's is no sign of youth, either
+    monkeypatch.setattr(time, "time", lambda: now)
+    gcs.forget()
+
+    told.setup(None)
+    store.Claim(folder, run).look()
+    told.teardown(None)
+
+    assert gcs.stats().count("media", "plan.json") == asked
+
+
+def test_in_a_bucket_a_writer_looks_again_after_a_minute_whether_the_store_is_still_its_own(
+    gcs, table, monkeypatch
+):
+    url = f"gs://{gcs.bucket()}/out.zarr"
     folder = fetch.open_folder(url)
     claim = store.Claim(folder, store.create_plan(folder, plan_of(table, url, seed=1)).run)
     claim.put("a", b"1")
@@ -185,15 +227,30 @@ def test_an_object_with_other_bytes_stays_where_it_is_not_to_be_replaced(folder)
     assert folder.read("a") == b"1"
 
 
-def test_in_a_bucket_only_that_writing_is_replaced_which_was_looked_at(gcs):
-    folder = fetch.open_folder(f"gs://{gcs.bucket()}/out")
+@pytest.mark.parametrize("says", [FileNotFoundError, FileExistsError])
+def test_whatever_says_that_an_object_is_not_to_be_replaced_is_heard(folder, says):
+    folder.put("a", b"1")
+
+    def refuse():
+        raise says("of another file")
+
+    with pytest.raises(says, match="of another file"):
+        folder.put_once("a", b"2", refuse)
+
+    assert folder.read("a") == b"1"
+
+
+@pytest.mark.parametrize("erased", [False, True], ids=["put", "erased and created"])
+def test_only_that_writing_is_replaced_which_was_looked_at(folder, erased):
     folder.put("a", b"1")
     asked = []
 
     def overtaken():
         asked.append(folder.read("a"))
-        if len(asked) == 1:
-            folder.put("a", b"3")  # by a run that begins just now
+        if len(asked) == 1:  # by a run that begins just now
+            if erased:
+                folder.remove("a")
+            folder.put("a", b"3")
         else:
             forbidden()
 
@@ -204,8 +261,35 @@ def test_in_a_bucket_only_that_writing_is_replaced_which_was_looked_at(gcs):
     assert folder.read("a") == b"3"
 
 
-def test_in_a_bucket_an_object_that_goes_meanwhile_is_created(gcs):
-    folder = fetch.open_folder(f"gs://{gcs.bucket()}/out")
+def test_on_a_disk_what_comes_at_the_last_moment_keeps_its_name(tmp_path, monkeypatch):
+    folder = fetch.open_folder(str(tmp_path / "out"))
+    folder.put("a", b"1")
+    rename, answers = Path.rename, [allowed, forbidden]
+
+    def overtaken(path, goal):
+        folder.put("a", b"3")
+        return rename(path, goal)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    with pytest.raises(daskimg.StoreError, match="another's"):
+        folder.put_once("a", b"2", lambda: answers.pop(0)())
+
+    assert folder.read("a") == b"3"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
+
+
+def test_an_object_to_which_others_write_all_the_time_is_given_up(folder):
+    folder.put("a", b"1")
+    contents = (bytes([number]) * 2 for number in range(100))
+
+    with pytest.raises(daskimg.errors.TransportError, match="others write to it all the time"):
+        folder.put_once("a", b"2", lambda: folder.put("a", next(contents)))
+
+    assert len(folder.read("a")) == 2
+    assert list(folder.sizes()) == ["a"]
+
+
+def test_an_object_that_goes_meanwhile_is_created(folder):
     folder.put("a", b"1")
 
     folder.put_once("a", b"2", lambda: folder.remove("a"))

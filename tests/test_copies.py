@@ -65,6 +65,64 @@ def test_within_googles_storage_objects_are_copied_by_the_server_and_read_once(g
     assert stats.count("put") == 0
 
 
+@pytest.mark.parametrize("way", ["up", "across", "down"])
+def test_a_copy_counts_what_the_server_counts(gcs, built, tmp_path, way):
+    source, target = str(built), f"gs://{gcs.bucket()}/a.zarr"
+    if way != "up":
+        daskimg.copy_store(source, target)
+        there = f"gs://{gcs.bucket()}/b.zarr" if way == "across" else str(tmp_path / "b.zarr")
+        source, target = target, there
+    sizes(source if way != "up" else target)  # what was asked before is no part of it
+    gcs.forget()
+
+    found = daskimg.copy_store(source, target)
+
+    traffic, stats = found.traffic, gcs.stats()
+    server = {
+        "read": "media|part", "meta": "info|bucket", "list": "list",
+        "write": "put|create|copy", "delete": "delete",
+    }  # fmt: skip
+    assert found.to_json()["requests"] == {k: stats.count(p) for k, p in server.items()}
+    assert traffic.requests.total() == stats.count() >= found.objects
+    assert traffic.sent == stats.received
+    assert 0 <= stats.sent - traffic.received < 5000  # bodies of answers like "not found"
+    assert (traffic.sent if way == "up" else traffic.received) > found.bytes
+    assert not traffic.retries
+
+
+def test_a_copy_tells_requests_by_class_bytes_and_what_was_repeated(gcs, built, capsys):
+    target = f"gs://{gcs.bucket()}/b.zarr"
+    gcs.faults(
+        {
+            "fault": "status",
+            "status": 503,
+            "kind": "create|put",
+            "name": r"image/c/\d",
+            "count": 2,
+        },
+        {"fault": "reset", "kind": "create|put", "name": "zarr.json", "count": 1},
+    )
+    gcs.forget()
+
+    assert cli.main(["copy", str(built), target]) == 0
+    text, stats = capsys.readouterr().out, gcs.stats()
+    assert cli.main(["copy", str(built), target, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+
+    a, b = stats.count("list|put|create"), stats.count("media|part|info|bucket")
+    assert f"  {a + b:,} requests: {stats.count('media')} read, " in text
+    assert f"; {stats.sent / 1e6:,.1f} MB received, {stats.received / 1e6:,.1f} MB sent\n" in text
+    assert f"    class A {a:,}, class B {b:,}\n" in text
+    assert "  retried: 2 5xx, 1 reset\n" in text
+    assert stats.faults == {"status": 2, "reset": 1}
+    # What the first copy asked for is no part of the second, which finds all of it there.
+    assert again["objects"] == 0
+    assert again["retries"] == {}
+    assert again["class_a"] == again["requests"]["list"] + again["requests"]["write"] < a
+    assert again["class_b"] == again["requests"]["read"] + again["requests"]["meta"]
+    assert again["received_bytes"] > sum(sizes(built).values())
+
+
 def test_a_server_that_copies_another_object_is_found_out(gcs, built):
     source = f"gs://{gcs.bucket()}/a.zarr"
     daskimg.copy_store(built, source)
@@ -259,6 +317,7 @@ def test_the_command_copies_and_tells_in_numbers(built, tmp_path, capsys):
     assert code == 0
     assert not err
     assert found["objects"] == len(sizes(built))
+    assert found["requests"] == dict.fromkeys(("read", "meta", "list", "write", "delete"), 0)
     assert found["bytes"] == sum(sizes(built).values())
     assert Path(found["url"]) == tmp_path / "b.zarr"
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def three(request, tmp_path):
     """Three cores: a process's own, or those that it shares with others."""
     if request.param == "own":
         return OwnCores(3)
-    SharedCores.lay_out(str(tmp_path), 3)
+    for number in range(3):
+        (tmp_path / str(number)).touch()
     return SharedCores(str(tmp_path))
 
 
@@ -130,14 +132,19 @@ def test_a_task_without_a_core_works_and_takes_the_first_that_is_free(three):
     assert len(taken(three)) == 1
 
 
-def test_the_cores_of_a_process_that_dies_are_free_again(tmp_path):
-    SharedCores.lay_out(str(tmp_path), 2)
-    cores = SharedCores(str(tmp_path))
+@pytest.fixture
+def folder():
+    with SharedCores.laid_out(2) as place:
+        yield place
+
+
+def test_the_cores_of_a_process_that_dies_are_free_again(folder):
+    cores = SharedCores(folder)
     code = (
         "import sys, time; from daskimg.task import SharedCores; "
         "held = SharedCores(sys.argv[1]).take(); print('held', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=-1) as other:
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=-1) as other:
         assert other.stdout.readline() == b"held\n"
         held = taken(cores)
         assert len(held) == 1
@@ -146,16 +153,53 @@ def test_the_cores_of_a_process_that_dies_are_free_again(tmp_path):
     assert len(taken(cores)) == 1
 
 
-def test_cores_that_are_gone_are_none(tmp_path):
-    SharedCores.lay_out(str(tmp_path), 2)
-    cores = SharedCores(str(tmp_path))
-    for file in tmp_path.iterdir():
-        file.unlink()
+def test_cores_that_are_gone_are_none():
+    with SharedCores.laid_out(2) as folder:
+        cores = SharedCores(folder)
+    assert not Path(folder).exists()
 
     done = []
     share(range(3), cores, lambda: done.append)
 
     assert done == [0, 1, 2]
+
+
+def test_the_first_item_that_fails_is_the_one_that_is_told_whoever_was_first():
+    late = threading.Event()
+
+    def do(item):
+        if item == 5:
+            assert late.wait(10)
+        if item == 6:
+            late.set()
+        if item >= 5:
+            raise ValueError(f"item {item}")
+        time.sleep(0.001)
+
+    with pytest.raises(ValueError, match="item 5"):
+        share(range(100), OwnCores(3), lambda: do)
+
+
+def test_what_killed_runs_left_is_removed_after_days_and_no_sooner():
+    with SharedCores.laid_out(1) as old, SharedCores.laid_out(1) as young:
+        os.utime(old, (0, 0))
+
+        with SharedCores.laid_out(1):
+            assert not Path(old).exists()
+            assert Path(young).exists()
+
+
+def test_where_no_thread_can_be_started_one_goes_on_alone(monkeypatch):
+    def refused(self, *arguments):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refused)
+    cores, done = OwnCores(2), []
+
+    share(range(5), cores, lambda: done.append)
+
+    assert done == [0, 1, 2, 3, 4]
+    assert len(taken(cores)) == 2
 
 
 @pytest.mark.parametrize("helper", [True, False])

@@ -176,7 +176,8 @@ def test_the_rows_table_is_made_of_a_line_a_row(several, tmp_path, threads):
     folder = open_folder(str(tmp_path / "o"))
     table = pa.concat_tables(plan.staged())
 
-    lines = _assembly._lines_of(folder, plan.groups[0], table, 0)
+    ledger = _assembly.Ledger(folder, plan.brief("a run"), {})
+    lines = _assembly._lines_of(ledger, plan.groups[0], table, 0)
 
     assert plan.samples > 900
     assert lines["part"].to_pylist() == [0] * (24 - plan.empty_rows)

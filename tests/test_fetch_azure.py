@@ -103,6 +103,56 @@ def test_a_listing_is_sorted_and_pins_what_it_has_seen(bucket):
         fetch.read(first)
 
 
+def test_a_blob_that_was_removed_after_it_was_listed_costs_one_sample(bucket, monkeypatch):
+    from azure.storage.blob.aio import BlobClient
+
+    def unconditional(self, **asked):
+        # Of a blob that is not there Azure says 404, whatever the condition; Azurite says 412.
+        asked = {name: asked[name] for name in ("offset", "length")}
+        return download(self, **asked)
+
+    download = BlobClient.download_blob
+    folder = fetch.open_folder(bucket)
+    folder.put("a.jpg", b"1")
+    ((listed,),) = fetch.list_below(bucket)
+    pinned = fetch.pinned(listed.location, listed.generation)
+    folder.remove("a.jpg")
+    monkeypatch.setattr(BlobClient, "download_blob", unconditional)
+
+    with pytest.raises(SampleError, match="missing: no such object"):
+        fetch.read(pinned)
+
+
+def test_a_blob_that_is_removed_while_it_is_looked_at_is_created_anew(bucket, monkeypatch):
+    folder = fetch.open_folder(bucket)
+    folder.put("a", b"1")
+    creates = []
+
+    def removed(self, name, content):
+        creates.append(name)
+        if len(creates) == 1:
+            folder.remove(name)  # just after the service has said that it is there
+            return False
+        return create(self, name, content)
+
+    create = type(folder).create
+    monkeypatch.setattr(type(folder), "create", removed)
+    folder.put_once("a", b"2", lambda: pytest.fail("there is nothing to replace"))
+
+    assert folder.read("a") == b"2"
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_container_that_is_not_there_is_missing_and_no_fault_of_the_line():
+    folder = fetch.open_folder("az://not-there/in")
+
+    assert folder.names() == []
+    with pytest.raises(FileNotFoundError, match="no such object or container: not-there"):
+        list(fetch.list_below("az://not-there"))
+    with pytest.raises(FileNotFoundError, match="no such object or container: not-there/in/a"):
+        folder.put("a", b"1")
+
+
 def test_only_the_writing_that_was_looked_at_is_replaced(bucket):
     folder = fetch.open_folder(bucket)
     folder.put("a", b"1")

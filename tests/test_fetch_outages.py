@@ -19,8 +19,8 @@ A, B = "https://a.example/1.jpg", "https://a.example/2.jpg"
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    """Options with three attempts, no waiting between them, and nothing known of any endpoint."""
-    monkeypatch.setattr(_retries, "_wait", lambda attempt, fault: 0.0)
+    """Options with three attempts, no waits but those asked for, nothing known of any endpoint."""
+    monkeypatch.setattr(_retries, "_wait", lambda attempt, fault: fault.wait or 0.0)
     with fetch.using(fetch.Options(attempts=3)):
         yield
 
@@ -79,6 +79,40 @@ def test_an_object_that_cannot_be_had_is_no_outage_while_others_are_answered():
 
     assert asyncio.run(both()) == (3, "")
     assert asyncio.run(asked(B, *reset(2), None)) == (3, None)
+
+
+def later(seconds):
+    return _retries.status_fault(429, "slow down", f"{seconds}")
+
+
+def test_one_request_that_is_told_to_come_back_too_late_is_no_outage():
+    assert asyncio.run(asked(A, later(60))) == (1, "")
+    assert asyncio.run(asked(B, *reset(2), None)) == (3, None)
+
+
+def test_where_all_are_told_to_come_back_too_late_for_a_deadline_nothing_is_waited_for():
+    with fetch.using(fetch.Options(attempts=3, total_seconds=0.2)):
+        first = asyncio.run(asked(A, later(60)))
+        time.sleep(0.25)
+
+        assert first == (1, "")
+        assert asyncio.run(asked(A, later(60))) == (1, "https://a.example")
+        assert asyncio.run(asked(B, *reset())) == (1, "https://a.example")
+
+
+def test_an_answer_ends_the_silence_in_which_all_are_told_to_come_back_too_late():
+    with fetch.using(fetch.Options(attempts=3, total_seconds=0.2)):
+        asyncio.run(asked(A, later(60)))
+        time.sleep(0.25)
+        asyncio.run(asked(B, None))
+
+        assert asyncio.run(asked(A, later(60))) == (1, "")
+
+
+def test_a_server_that_refuses_all_attempts_is_down_as_one_that_says_nothing():
+    busy = [_retries.status_fault(503, "busy", "0") for _ in range(3)]
+
+    assert asyncio.run(asked(A, *busy)) == (3, "https://a.example")
 
 
 def _failing_after(call):

@@ -1,5 +1,7 @@
 """Amazon's protocol through s3fs, on a server in this process; where both are installed."""
 
+import re
+
 import pytest
 import scenes
 
@@ -35,7 +37,7 @@ def bucket(server, request):
     """A bucket of one test, reached by the options alone."""
     import s3fs
 
-    name = request.node.name.replace("_", "-")[:60].rstrip("-")
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:62].strip("-")
     s3fs.S3FileSystem(**server["s3"]).mkdir(name)
     with fetch.using(fetch.Options(storage=server)):
         yield f"s3://{name}"
@@ -82,9 +84,12 @@ def test_a_listing_comes_in_pages_and_pins_what_it_has_seen(bucket):
     assert folder.names()[-1] == "sub"
 
 
-def test_only_the_writing_that_was_looked_at_is_replaced(bucket):
+# From 100 MiB on s3fs sends parts.
+@pytest.mark.parametrize("size", [1, 100 << 20], ids=["small", "large"])
+def test_only_the_writing_that_was_looked_at_is_replaced(bucket, size):
     folder = fetch.open_folder(bucket)
     folder.put("a", b"1")
+    content = bytes(size)
     looks = []
 
     def overtaken():
@@ -93,10 +98,66 @@ def test_only_the_writing_that_was_looked_at_is_replaced(bucket):
             folder.put("a", b"3")
 
     folder.put_once("a", b"1", lambda: pytest.fail("it is there already"))
-    folder.put_once("a", b"2", overtaken)
+    folder.put_once("a", content, overtaken)
 
+    same = folder.read("a") == content  # nobody wants to see how 100 MiB differ
     assert looks == [b"1", b"3"]
+    assert same
+
+
+@pytest.fixture
+def overlapping(monkeypatch):
+    """Refusals as of S3 while another conditional write of an object is under way."""
+    from moto.s3.responses import S3Response
+
+    def put(response):
+        if not left:
+            return stored(response)
+        left.pop()
+        return 409, {}, "<Error><Code>ConditionalRequestConflict</Code></Error>"
+
+    left, stored = [], S3Response.put_object
+    monkeypatch.setattr(S3Response, "put_object", put)
+    return left
+
+
+def test_a_conditional_write_that_overlaps_another_is_sent_again(bucket, overlapping):
+    folder = fetch.open_folder(bucket)
+    fetch.traffic(reset=True)
+
+    overlapping.append("creation")
+    folder.put_once("a", b"1", lambda: pytest.fail("there is nothing to replace"))
+    overlapping.extend(["creation", "replacement"])
+    folder.put_once("a", b"2", lambda: None)
+
     assert folder.read("a") == b"2"
+    assert fetch.traffic().retries == {"conflict": 3}
+
+
+def test_every_request_says_that_the_requester_pays(bucket, server, monkeypatch):
+    import s3fs
+
+    def sent(system, method, *given, **named):
+        """Return what is sent as s3fs 2026.6 does: no defaults, but what each call names."""
+        parts = [system.s3_additional_kwargs, *given, named]
+        words = {name: value for part in parts for name, value in part.items()}
+        found = system._filter_kwargs(method, words)
+        said.setdefault(method.__name__, []).append(found.get("RequestPayer"))
+        return found
+
+    said = {}
+    monkeypatch.setattr(s3fs.S3FileSystem, "_get_s3_method_kwargs", sent)
+    paying = {"s3": {**server["s3"], "requester_pays": True}}
+    with fetch.using(fetch.Options(storage=paying)):
+        folder = fetch.open_folder(bucket)
+        folder.put("a", b"1")
+        folder.put_once("a", b"2", lambda: None)
+        ((listed,),) = fetch.list_below(bucket)
+        fetch.read(fetch.pinned(listed.location, listed.generation))
+        folder.remove("a")
+
+    assert {"put_object", "head_object", "list_objects_v2", "get_object"} <= said.keys()
+    assert {payer for payers in said.values() for payer in payers} == {"requester"}
 
 
 def test_a_store_in_s3_equals_the_one_on_disk(bucket, pictures, tmp_path, threads):

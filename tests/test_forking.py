@@ -2,6 +2,7 @@
 
 import os
 import sys
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import dask
@@ -39,15 +40,61 @@ def test_the_process_that_is_forked_has_one_thread():
         assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1
 
 
-def test_workers_have_todays_environment_though_their_parent_is_older(monkeypatch):
+def test_workers_have_todays_environment(monkeypatch):
+    monkeypatch.setenv("DASKIMG_TEST_OF_WHAT_GOES", "early")
     with connect(TWO):
         pass
-    monkeypatch.setenv("DASKIMG_TEST_OF_THE_ENVIRONMENT", "late")
+    monkeypatch.delenv("DASKIMG_TEST_OF_WHAT_GOES")
+    monkeypatch.setenv("DASKIMG_TEST_OF_WHAT_COMES", "late")
 
     with connect(TWO) as client:
-        found = client.run(os.environ.get, "DASKIMG_TEST_OF_THE_ENVIRONMENT")
+        gone = client.run(os.environ.get, "DASKIMG_TEST_OF_WHAT_GOES")
+        come = client.run(os.environ.get, "DASKIMG_TEST_OF_WHAT_COMES")
 
-    assert set(found.values()) == {"late"}
+    assert (set(gone.values()), set(come.values())) == ({None}, {"late"})
+
+
+def test_texts_hash_alike_in_every_run():
+    found = set()
+    for _ in range(2):
+        with connect(TWO) as client:
+            found |= set(client.run(hash, "the same in every worker of every run").values())
+
+    assert len(found) == 1
+
+
+def test_nothing_of_it_outlives_the_cluster():
+    with connect(TWO) as client:
+        (parent,) = set(client.run(os.getppid).values())
+        with connect(TWO) as other:
+            assert set(other.run(os.getppid).values()) == {parent}
+        assert Path(f"/proc/{parent}").exists()
+
+    assert not Path(f"/proc/{parent}").exists()
+    context = get_context("forkserver")
+    queue = context.SimpleQueue()
+    process = context.Process(target=_note_if_forked, args=(queue,))
+    process.start()
+    assert queue.get() is False
+    process.join()
+
+
+def test_a_server_that_was_there_before_is_left_alone():
+    context = get_context("forkserver")
+    first = context.Process(target=int)
+    first.start()
+    first.join()
+
+    with connect(TWO) as client:
+        parents = set(client.run(os.getppid).values())
+
+    (parent,) = parents
+    assert Path(f"/proc/{parent}").exists()
+    forkserver._forkserver._stop()
+
+
+def _note_if_forked(queue):
+    queue.put(is_forked())
 
 
 def test_workers_keep_the_pages_of_their_pictures():

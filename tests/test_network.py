@@ -206,7 +206,13 @@ def started(place, out, folder, variables):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", ["status", "stall", "reset"])
+LATER = {"fault": "status", "status": 429, "retry_after": 2}  # twice that is over the deadline
+
+
+@pytest.mark.parametrize(
+    "fault", [{"fault": "status"}, LATER, {"fault": "stall"}, {"fault": "reset"}],
+    ids=["status", "later", "stall", "reset"],
+)  # fmt: skip
 def test_a_run_in_the_middle_of_which_everything_fails_has_one_deadline(
     gcs, place, out, tmp_path, fault
 ):
@@ -215,14 +221,14 @@ def test_a_run_in_the_middle_of_which_everything_fails_has_one_deadline(
     while process.poll() is None and not gcs.stats().count(name=r"records/ledger/\d"):
         time.sleep(0.05)
 
-    gcs.faults({"fault": fault, "message": "Backend Error"})
+    gcs.faults({**fault, "message": "Backend Error"})
     (tmp_path / "gate").touch()
     began = time.monotonic()
     _, told = process.communicate(timeout=100)
     seconds = time.monotonic() - began
 
     assert process.returncode == 3, told
-    assert f"from {gcs.url} (attempt" in told
+    assert re.search(rf"from {re.escape(gcs.url)}.* \(attempt \d", told), told
     assert "Traceback" not in told
     # One deadline, and the attempts that it finds under way. Three tries of each task, each with
     # a deadline of its own, and one more for the log, were four times as long.

@@ -76,11 +76,13 @@ def test_the_checksum_is_that_of_the_standard(at_once):
 
 def test_nothing_is_compiled_before_it_pays(monkeypatch):
     monkeypatch.setattr(streams, "_RENT", Rent(1 << 20))
-    monkeypatch.setattr(streams, "_loops", lambda: pytest.fail("compiled"))
+    compiled = []
+    monkeypatch.setattr(streams, "_loops", lambda: compiled.append(True) or compiled)
     content = np.zeros(1 << 19, np.uint8)
 
     assert streams.crc32c(content) == crc32c(content)
     assert not streams.pays(1 << 18)
+    assert not compiled
     assert streams.pays(1 << 19)
 
 
@@ -109,3 +111,26 @@ def test_large_batches_are_copied_past_the_caches(tmp_path, at_once, monkeypatch
 
     for batch in samples.batches(16, shuffle=True):
         npt.assert_array_equal(batch.image, image[batch.sample])
+
+
+@pytest.mark.parametrize("refused", ["get_host_cpu_features", "create_mcjit_compiler"])
+def test_a_machine_for_which_nothing_can_be_compiled_reads_all_the_same(
+    tmp_path, at_once, monkeypatch, refused
+):
+    asked = []
+
+    def refuse(*_):
+        asked.append(refused)
+        raise RuntimeError("LLVM ERROR: no such target")
+
+    monkeypatch.setattr(f"llvmlite.binding.{refused}", refuse)
+    monkeypatch.setattr(streams, "_made", [])
+    monkeypatch.setattr("daskimg.read._writers._LARGE", 1)
+    image = shelves.pictures(100)
+    samples = daskimg.open_store(shelves.write_store(tmp_path / "a", image, shard=20, chunk=5))
+
+    for batch in samples.batches(16, shuffle=True):
+        npt.assert_array_equal(batch.image, image[batch.sample])
+
+    assert asked == [refused], "it was not asked, or asked again"
+    assert not streams.pays(1 << 30)

@@ -27,7 +27,7 @@ def main() -> int:
     least, most = map(int, given.jobs.split(":"))
     with SLURMCluster(
         cores=given.cores,
-        processes=1,
+        processes=given.cores,  # threads of one would wait for each other's GIL
         memory=given.memory,
         walltime=given.walltime,
         queue=given.queue,

@@ -20,6 +20,7 @@ import dask
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
 
 from daskimg.build import _forking as forking
 from daskimg.build._connection import client_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
+_LEAST_MEMORY = 2 << 30  # bytes of a machine for each process: a picture may need most of that
 _DASHBOARD = 8787
 _ENVIRON = "distributed.nanny.pre-spawn-environ"
 
@@ -60,8 +62,8 @@ class ClusterOptions:
         Address of a scheduler, or a scheduler file; ``None`` starts a local cluster.
     workers, threads
         Worker processes of the local cluster, and threads of each; by default a process a
-        core. Pillow and the kernels release the GIL, but two threads wait for each other a
-        dozen times a picture: of a 64x64 one they make a seventh less.
+        core, or for each 2 GiB of memory. Pillow and the kernels release the GIL, but two
+        threads wait for each other a dozen times a picture: they make a seventh less.
     memory_limit
         Of each worker, as Dask writes it (``2GB``); ``auto`` shares the machine's memory.
     processes
@@ -150,9 +152,10 @@ class ClusterOptions:
         """
         cores = int(CPU_COUNT)  # affinity and containers' limits are reckoned in
         workers = self.workers or (self.adaptive or [0])[0]
+        most = max(1, MEMORY_LIMIT // _LEAST_MEMORY)
         if not self.processes:
             workers = workers or 1  # they share one GIL, however many they are
-        workers = workers or math.ceil(cores / (self.threads or 1))
+        workers = workers or min(most, math.ceil(cores / (self.threads or 1)))
         return workers, self.threads or max(1, cores // workers)
 
 
@@ -185,10 +188,11 @@ def starting(options: ClusterOptions) -> Iterator[Callable[[], Client]]:
         dask.config.set(
             {**_quiet(options), **forking.method(), _TTL: _ttl(), _ENVIRON: _environment()}
         ),
+        ExitStack() as last,
         ThreadPoolExecutor(1) as starter,
         ExitStack() as stack,
     ):
-        cluster = starter.submit(_local_cluster, options)
+        cluster = starter.submit(_local_cluster, options, last)
         # A client belongs to the context that made it: not to the starter's thread.
         stack.callback(_close, cluster)
         yield lambda: stack.enter_context(_warm_client(_started(cluster), options))
@@ -271,11 +275,11 @@ def _ttl() -> str:
     return _OWN_TTL if given == _USUAL_TTL else given
 
 
-def _local_cluster(options: ClusterOptions) -> LocalCluster:
+def _local_cluster(options: ClusterOptions, last: ExitStack) -> LocalCluster:
     workers, threads = options.shape()
     _shield_from_interrupts()
     if options.processes:
-        forking.start_server(_environment())
+        last.enter_context(forking.server(_environment()))
     cluster = LocalCluster(
         n_workers=workers,
         threads_per_worker=threads,

@@ -146,14 +146,15 @@ def check_memory(crew: Crew, plan: Plan) -> None:
     PlanError
         If there is one.
     """
-    held = plan.task_bytes or plan.shard_bytes
+    # A shard that is being written has left its thread to the next one.
+    held = (plan.task_bytes or plan.shard_bytes) + plan.shard_bytes
     for address, limit in crew.memory.items():
         threads = crew.threads[address]
         if limit and threads * held > _ROOM * limit:
             raise PlanError(
                 f"worker {address} has {megabytes(limit)} of memory for {threads} threads, and a "
-                f"task holds {megabytes(held)}; give it {megabytes(threads * held / _ROOM)} or "
-                f"fewer threads, or lower --shard-samples"
+                f"task holds {megabytes(held)}; give it {megabytes(threads * held / _ROOM)} by "
+                f"--memory-limit or fewer workers, or fewer threads, or lower --shard-samples"
             )
 
 

@@ -8,8 +8,10 @@ own. Forked from a third one they start at once and share its pages.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,14 @@ _METHOD = "distributed.worker.multiprocessing-method"
 _USUAL = "spawn"  # Dask's default: who has set another one has a reason
 
 _PRELOADED = "daskimg.build._preloaded"
+_SEED = "6640"  # the nanny's
+
+_LOCK = threading.Lock()
+_USERS: list[int | None] = []
+"""The server's process id, once for each cluster that stands."""
+
+_OURS: dict[str, int | None] = {}
+"""The process id of the server that was started here."""
 
 _ALONE = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Arrow's allocator has a thread, and a process that has several is not safe to fork."""
@@ -37,8 +47,12 @@ def method() -> dict[str, str]:
     return {_METHOD: "forkserver"} if forked else {}
 
 
-def start_server(environment: Mapping[str, str]) -> None:
-    """Have the process that workers are forked from begin its imports, if it is not there yet.
+@contextmanager
+def server(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have the process that workers are forked from begin its imports, and end with the context.
+
+    Where this process has forked others by such a server of its own, that one stays as it is:
+    workers import what they need themselves.
 
     Parameters
     ----------
@@ -47,10 +61,48 @@ def start_server(environment: Mapping[str, str]) -> None:
         are loaded.
     """
     if dask.config.get(_METHOD) != "forkserver":
+        yield
         return
+    with _LOCK:
+        if not _USERS and _pid() is None:
+            _start(environment)
+        _USERS.append(_pid())
+    try:
+        yield
+    finally:
+        with _LOCK:
+            pid = _USERS.pop()
+            if not _USERS and pid is not None and pid == _OURS.get("pid"):
+                _stop(pid)
+
+
+def _start(environment: Mapping[str, str]) -> None:
     get_mp_context().set_forkserver_preload([_PRELOADED])
-    with _environment({**environment, **_ALONE}):
+    with _environment({**environment, **_ALONE}, _seed(environment)):
         forkserver.ensure_running()
+    forkserver.set_forkserver_preload([])  # another that this process starts is not ours
+    _OURS["pid"] = _pid()
+
+
+def _stop(pid: int) -> None:
+    """End the server: 170 MB, and settings that are not for other children of this process."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # its children have ended, and it has nothing to put away
+    with suppress(Exception):
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # forgets it
+    _OURS.clear()
+
+
+def _pid() -> int | None:
+    """Return the process id of the server that this process has, if it has one."""
+    pid: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    return pid
+
+
+def _seed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what Dask starts workers with, so that all hash texts alike, in every run."""
+    given = environment.get("PYTHONHASHSEED")
+    return {"PYTHONHASHSEED": _SEED if given in (None, "0") else str(given)}
 
 
 def is_forked() -> bool:
@@ -59,12 +111,15 @@ def is_forked() -> bool:
 
 
 @contextmanager
-def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    """Have variables of the environment while the context lasts; those that are set stand."""
-    new = {name: value for name, value in added.items() if name not in os.environ}
-    os.environ.update(new)
+def _environment(added: Mapping[str, str], forced: Mapping[str, str]) -> Iterator[None]:
+    """Have variables while the context lasts; of ``added``, those that are set stand."""
+    before = dict(os.environ)
+    os.environ.update({**added, **before, **forced})
     try:
         yield
     finally:
-        for name in new:
-            del os.environ[name]
+        for name in {*added, *forced}:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                os.environ.pop(name, None)

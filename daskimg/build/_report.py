@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from daskimg import fetch, markup
-from daskimg.fetch import KINDS, Traffic
+from daskimg.fetch import Traffic
 from daskimg.plan import cost_of
 from daskimg.timeline import STAGES, Span, Timeline
 from daskimg.words import counted, named
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from daskimg.plan import Cost, Plan
     from daskimg.store import Entry, Failure
 
-_FAULTS = {"throttled": "429", "server": "5xx", "timeout": "time-out", "corrupt": "damaged"}
 _SHARDS = 3  # as many as there are examples of a reason
 
 
@@ -219,10 +218,7 @@ class Report:
             "stages": stages,
             "limited_by": self.timeline.limit(),
             "planned": self.planned.to_json() if self.planned else None,
-            "requests": {kind: self.traffic.requests[kind] for kind in KINDS},
-            "retries": dict(self.traffic.retries.most_common()),
-            "received_bytes": self.traffic.received,
-            "sent_bytes": self.traffic.sent,
+            **self.traffic.summary(),
         }
 
     def lines(self) -> list[str]:
@@ -256,20 +252,10 @@ class Report:
         return [*found, *self._traffic_lines(), f"  {self.url}"]
 
     def _traffic_lines(self) -> list[str]:
-        traffic, found = self.traffic, []
-        if traffic.requests:
-            kinds = ", ".join(f"{traffic.requests[kind]:,} {kind}" for kind in KINDS)
-            found = [f"  {counted(traffic.requests.total(), 'request')}: {kinds}"]
-        if traffic.requests and self.planned is not None and self.planned.in_cloud:
-            found.append(
-                f"    class A {traffic.class_a:,} (planned {self.planned.class_a:,}), class B "
-                f"{traffic.class_b:,} (planned {self.planned.class_b:,})"
-            )
-        if traffic.retries:
-            faults = traffic.retries.most_common()
-            told = ", ".join(f"{count:,} {_FAULTS.get(kind, kind)}" for kind, count in faults)
-            found.append(f"  retried: {told}")
-        return found
+        planned = self.planned
+        if planned is None or not planned.in_cloud:
+            return self.traffic.lines(classes=False)
+        return self.traffic.lines(classes=True, planned=(planned.class_a, planned.class_b))
 
     def save(
         self,

@@ -6,11 +6,11 @@ and a few numbers.
 
 from __future__ import annotations
 
+import time
 from collections import ChainMap
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from distributed import LocalCluster, WorkerPlugin, get_worker
@@ -75,15 +75,19 @@ class _Told(WorkerPlugin):
         self._brief = brief
         self._channel = channel
         self._cores = cores
+        self._looked = time.time()  # the client has just begun the store, or taken it up
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS[self.name] = self._brief
         if self._brief.run:
-            store.note_claim(self._brief.url, self._brief.run)  # the client made sure
+            store.note_claim(self._brief.url, self._brief.run, self._looked)
+        if fetch.is_url(self._brief.url):  # a disk's entries are in the page cache
+            store.SHELF.open(self.name)
         if self._channel is not None:
             _CHANNELS[self.name] = self._channel
         if self._cores is not None:
-            _CORES[self.name] = SharedCores(self._cores)
+            with suppress(OSError):  # another machine's, or another's /tmp: it has its own
+                _CORES[self.name] = SharedCores(self._cores)
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
         _BRIEFS.pop(self.name, None)
@@ -110,8 +114,7 @@ def _machine(crew: Crew) -> Iterator[str | None]:
     if not isinstance(crew.client.cluster, LocalCluster):
         yield None
         return
-    with TemporaryDirectory(prefix="daskimg-cores-") as folder:
-        SharedCores.lay_out(folder, sum(crew.threads.values()))
+    with SharedCores.laid_out(sum(crew.threads.values())) as folder:
         yield folder
 
 

@@ -9,11 +9,12 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from distributed import WorkerPlugin
+from distributed import LocalCluster, WorkerPlugin
 
 from daskimg import fetch
 from daskimg.build._pacer import Pacer, home
 from daskimg.errors import StoppedError
+from daskimg.task import TRIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from distributed import Worker
 
     from daskimg.build._crew import Crew
+
+_LEAST_OBJECTS, _LEAST_BYTES = 32, 32 << 20  # ahead of a worker, however many there are
 
 _VARIABLES = {
     # Read by gcsfs at its import: see daskimg/__init__.py.
@@ -78,9 +81,21 @@ class WorkerSetUp(WorkerPlugin):
             fetch.limiter().tell(lambda seen: worker.log_event(self._run, {"answers": seen}))
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  Dask's name
-        """Forget it: a cluster outlives a run, and is not to keep its keys."""
+        """Forget it: a cluster outlives a run, and is not to keep its keys and pictures."""
+        TRIED.clear(self._run)  # here: a trial may be all that there was of the run
         if self._home != home():
             fetch.take_back(self._run)
+
+
+def _parts(crew: Crew) -> dict[str, int]:
+    """Return what each worker may have under way, if nothing is given: together, one machine's."""
+    if not isinstance(crew.client.cluster, LocalCluster):
+        return {}
+    usual, workers = fetch.Options(), max(1, len(crew.threads))
+    return {
+        "objects_ahead": max(_LEAST_OBJECTS, usual.objects_ahead // workers),
+        "bytes_ahead": max(_LEAST_BYTES, usual.bytes_ahead // workers),
+    }
 
 
 @contextmanager
@@ -94,7 +109,8 @@ def set_up(crew: Crew) -> Iterator[None]:
     """
     variables = {name: os.environ.get(name, value) for name, value in _VARIABLES.items()}
     pacer = Pacer(crew.client, crew.name)
-    plugin = WorkerSetUp(crew.name, fetch.configured().given(), variables, pacer.begin())
+    options = {**_parts(crew), **fetch.configured().given()}
+    plugin = WorkerSetUp(crew.name, options, variables, pacer.begin())
     try:
         crew.register(plugin, plugin.name)
     except StoppedError:

@@ -40,10 +40,9 @@ from daskimg.fetch._sources import (
     under_extensions,
 )
 from daskimg.fetch._systems import Content, Listed, storage_options
-from daskimg.fetch._traffic import KINDS, Kind, Traffic, traffic
+from daskimg.fetch._traffic import Kind, Traffic, traffic
 
 __all__ = [
-    "KINDS",
     "MAY_HOLD",
     "OWN",
     "READING",

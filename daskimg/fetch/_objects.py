@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Outcome = TypeVar("Outcome")
 
 _TIMES = 5  # that an object is looked at which others write and delete meanwhile
+_CONTESTED = "others write to it all the time"
 _UNFINISHED = ".daskimg-"  # prefix of temporary files; a reader and a listing pass over them
 
 
@@ -46,8 +47,8 @@ class Folder(Protocol):
         """Write an object that is the work of one writer.
 
         It is created. Where it is there with the same bytes it is left alone; with others,
-        ``check`` is called, which raises if they are not to be replaced; and where storage
-        knows conditions, only those are replaced that were there before it was called.
+        ``check`` is called, which raises if they are not to be replaced; and only those are
+        replaced that were there before it was called.
         """
 
     def read(self, name: str) -> bytes:
@@ -99,7 +100,11 @@ def put_copy(source: Folder, target: Folder, name: str, content: Content) -> Non
 
 
 class _Local:
-    """A folder on disk: temporary file, fsync, then rename (put) or link (create)."""
+    """A folder on disk: temporary file, fsync, then rename (put) or link (create).
+
+    No call replaces a file on a condition. What is to be replaced is moved away, if it is what
+    was looked at, and the new file is created like any other.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = str(Path(local_path(url)).absolute())
@@ -117,20 +122,18 @@ class _Local:
         # An exclusive open that dies half-way would leave a truncated file for ever.
         temporary = self._written(name, content)
         try:
-            (self._root / name).hardlink_to(temporary)
-        except FileExistsError:
-            return False
+            return _linked(temporary, self._root / name)
         finally:
             temporary.unlink(missing_ok=True)
-        return True
 
     def put_once(self, name: str, content: Content, check: Callable[[], object]) -> None:
-        if self.create(name, content):
-            return
-        if self.size(name) == len(content) and self.read(name) == content:
-            return
-        check()
-        self.put(name, content)
+        path = self._root / name
+        temporary = self._written(name, content)
+        try:
+            if not any(_named(temporary, path, content, check) for _ in range(_TIMES)):
+                raise TransportError(str(path), _CONTESTED)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
         return (self._root / name).read_bytes()
@@ -198,6 +201,49 @@ class _Local:
         return temporary
 
 
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a finished file its name, unless that is taken; return whether it has it."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _named(temporary: Path, path: Path, content: Content, check: Callable[[], object]) -> bool:
+    """Give a finished file its name as ``put_once`` says; return whether that has its bytes."""
+    if _linked(temporary, path):
+        return True
+    try:
+        found = path.open("rb")
+    except FileNotFoundError:  # gone meanwhile
+        return False
+    with found:  # as long as it is open, no other file gets its inode
+        if _holds(found, content):
+            return True
+        check()
+        _move_away(path, os.fstat(found.fileno()))
+    return _linked(temporary, path)
+
+
+def _holds(file: IO[bytes], content: Content) -> bool:
+    return os.fstat(file.fileno()).st_size == len(content) and file.read() == content
+
+
+def _move_away(path: Path, looked_at: os.stat_result) -> None:
+    """Free a name of the file that was looked at; any other keeps it."""
+    aside = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
+    with suppress(FileNotFoundError):
+        if not os.path.samestat(looked_at, path.stat()):
+            return
+        path.rename(aside)
+        try:
+            if not os.path.samestat(looked_at, aside.stat()):  # it came just now
+                _linked(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
 class _Remote:
     """A bucket's prefix: requests are repeated, and checked, by its system."""
 
@@ -225,14 +271,18 @@ class _Remote:
         for _ in range(_TIMES):
             if self.create(name, content):
                 return
-            with suppress(FileNotFoundError, FileExistsError):  # gone, or another, meanwhile
+            try:
                 found = self._run(lambda system: system.find(path), name)
-                if self._holds(name, found, content):
-                    return
-                check()
+                same = self._holds(name, found, content)
+            except FileNotFoundError:  # gone meanwhile
+                continue
+            if same:
+                return
+            check()
+            with suppress(FileNotFoundError, FileExistsError):  # gone, or another, meanwhile
                 self._replace(name, content, found.generation)
                 return
-        raise TransportError(shown(f"{self.url}/{name}"), "others write to it all the time")
+        raise TransportError(shown(f"{self.url}/{name}"), _CONTESTED)
 
     def _holds(self, name: str, found: Listed, content: Content) -> bool:
         if found.size != len(content):

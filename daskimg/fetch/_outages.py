@@ -16,15 +16,18 @@ class Outages:
     """When each endpoint answered last, and which are taken to be down; safe in threads.
 
     An endpoint is down when a request has used up all its attempts while no other request of
-    this process got an answer. As long as it is, a request has one attempt, and those
-    that are waiting for another give up: so a deadline counts for all of them together, and not
-    for each. The first answer ends it. A slow request, a connection that stalls, an object
-    that cannot be had are no outage, while others are answered.
+    this process got an answer. One that was told to come back later than it has time for has
+    not used them up: then it is down only if nothing was answered for a whole deadline. As
+    long as it is, a request has one attempt, and those that are waiting for another give up:
+    so a deadline counts for all of them together, and not for each. The first answer ends it.
+    A slow request, a connection that stalls, an object that cannot be had are no outage, while
+    others are answered.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answered: OrderedDict[str, float] = OrderedDict()
+        self._silent: dict[str, float] = {}  # since when, of those of which a request has failed
         self._down: dict[str, float] = {}
 
     def answered(self, endpoint: str) -> None:
@@ -32,18 +35,27 @@ class Outages:
         with self._lock:
             self._answered[endpoint] = time.monotonic()
             self._answered.move_to_end(endpoint)
+            self._silent.pop(endpoint, None)
             self._down.pop(endpoint, None)
             if len(self._answered) > _KNOWN:
                 self._answered.popitem(last=False)
 
-    def gave_up(self, endpoint: str, began: float) -> bool:
+    def gave_up(self, endpoint: str, began: float, silence: float = 0.0) -> bool:
         """Note that a request has failed for good; tell whether its endpoint is down.
 
-        ``began`` is when it was first sent, on the clock of ``time.monotonic``.
+        Parameters
+        ----------
+        began
+            When it was first sent, on the clock of ``time.monotonic``.
+        silence
+            Seconds without an answer to any request that make an outage of it.
         """
         with self._lock:
             if self._answered.get(endpoint, -1.0) < began:
-                self._down[endpoint] = time.monotonic()
+                now = time.monotonic()
+                since = self._silent.setdefault(endpoint, began)
+                if endpoint in self._down or now - since >= silence:
+                    self._down[endpoint] = now
             return endpoint in self._down
 
     def note(self, endpoint: str) -> None:
@@ -60,6 +72,7 @@ class Outages:
         """Know nothing of any endpoint."""
         with self._lock:
             self._answered.clear()
+            self._silent.clear()
             self._down.clear()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from daskimg.fetch._integrity import crc32c_of
+from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,7 @@ async def _held(cloud: Cloud, bucket: str, wanted: Sequence[str]) -> Sequence[st
     """Return what the bucket says that may be done in it; nothing, if it does not answer."""
     url = f"{cloud.system.base}b/{quote(bucket, safe='')}/iam/testPermissions"
     held: Sequence[str] = ()
+    meter().asked("meta")  # once: an answer is welcome, not needed
     with suppress(Exception):  # an emulator refuses what it does not know in a way of its own
         answer = await cloud.system.exchange("GET", url, query={"permissions": list(wanted)})
         held = json.loads(answer[3]).get("permissions", ())

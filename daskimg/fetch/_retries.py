@@ -28,6 +28,7 @@ ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 _ANSWERS = (DaskimgError, FileExistsError, PermissionError, *ABSENT)  # no fault of the line
 _HOPELESS = (TypeError, AttributeError, NotImplementedError, ImportError)  # of the program
+_ANSWERED = ("refused", "conflict")  # kinds of faults of which no endpoint is down
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 8.0
 
@@ -66,7 +67,8 @@ class Fault(Exception):
     ----------
     kind
         ``throttled``, ``server``, ``timeout``, ``reset``, ``truncated``, ``corrupt``, ``dns``,
-        ``connect``, ``credentials``, ``other``; or ``refused``, which no other try will mend.
+        ``connect``, ``credentials``, ``conflict``, ``other``; or ``refused``,
+        which no other try will mend.
     message
         What was seen.
     wait
@@ -179,7 +181,8 @@ async def retried(
         spent = time.monotonic() - began
         if _is_last(attempt, fault, wait, spent) or OUTAGES.is_down(place):
             told = _told(fault, attempt, spent, endpoint)
-            down = fault.kind != "refused" and OUTAGES.gave_up(place, sent)
+            silence = _silence(attempt, fault, wait, spent)
+            down = fault.kind not in _ANSWERED and OUTAGES.gave_up(place, sent, silence)
             raise TransportError(shown(location), told, place if down else "") from None
         meter().repeated(fault.kind)
         await pause(wait)
@@ -189,6 +192,15 @@ def _is_last(attempt: int, fault: Fault, wait: float, spent: float) -> bool:
     options = configured()
     late = wait + (spent if attempt > 1 else 0.0) > options.total_seconds
     return fault.kind == "refused" or attempt >= options.attempts or late
+
+
+def _silence(attempt: int, fault: Fault, wait: float, spent: float) -> float:
+    """Return the seconds without any answer that make an outage of a request's giving up.
+
+    One that would have gone on, had it not been told to come back so late, proves nothing alone.
+    """
+    went_on = not _is_last(attempt, fault, wait - (fault.wait or 0.0), spent)
+    return configured().total_seconds if went_on else 0.0
 
 
 def _origin(location: str) -> str:

@@ -15,7 +15,7 @@ from daskimg.errors import OptionError
 from daskimg.fetch import _owners
 from daskimg.fetch._bodies import once_each, patience, refuse_large, timeouts
 from daskimg.fetch._options import configured, when_configured
-from daskimg.fetch._retries import retried, status_of
+from daskimg.fetch._retries import ABSENT, retried, status_of
 from daskimg.fetch._shown import scrubbed, shown
 from daskimg.fetch._traffic import meter
 
@@ -267,10 +267,14 @@ class Plain:
             try:
                 async with asyncio.timeout(10 * patience(size)):  # its own come first
                     return await call()
+            except ABSENT:
+                raise
             except Exception as error:
                 status = status_of(error)
                 if status == 416:
                     raise BeyondError from None
+                if status == 404:  # Azure's clients have an error of their own for it
+                    raise FileNotFoundError(f"no such object or container: {path}") from None
                 if status == 412:  # of a condition: which writing of the object it must be
                     raise FileExistsError(path) from None
                 raise

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from daskimg.fetch._options import when_configured
 from daskimg.fetch._owners import OWN, PerOwner
+from daskimg.words import counted, megabytes
 
 Kind = Literal[
     "read",  # an object's bytes, or some of them
@@ -19,7 +20,9 @@ Kind = Literal[
 ]
 """Kinds of requests. Google bills lists and writes as class A, reads and metadata as class B."""
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_FAULTS = {"throttled": "429", "server": "5xx", "timeout": "time-out", "corrupt": "damaged"}
 
 
 @dataclass(slots=True)
@@ -57,6 +60,42 @@ class Traffic:
         self.retries.update(other.retries)
         self.received += other.received
         self.sent += other.sent
+
+    def lines(self, *, classes: bool, planned: tuple[int, int] | None = None) -> list[str]:
+        """Return the counts for people, as a part of a summary; nothing if nothing was asked.
+
+        Parameters
+        ----------
+        classes
+            Whether to tell the requests by Google's classes, too.
+        planned
+            How many of class A and of class B were expected, to stand beside them.
+
+        >>> Traffic(Counter(read=2)).lines(classes=True, planned=(0, 3))[1]
+        '    class A 0 (planned 0), class B 2 (planned 3)'
+        """
+        found = []
+        if self.requests:
+            kinds = ", ".join(f"{self.requests[kind]:,} {kind}" for kind in _KINDS)
+            moved = f"{megabytes(self.received)} received, {megabytes(self.sent)} sent"
+            found.append(f"  {counted(self.requests.total(), 'request')}: {kinds}; {moved}")
+        if self.requests and classes:
+            a, b = ("", "") if planned is None else (f" (planned {count:,})" for count in planned)
+            found.append(f"    class A {self.class_a:,}{a}, class B {self.class_b:,}{b}")
+        if self.retries:
+            faults = self.retries.most_common()
+            told = ", ".join(f"{count:,} {_FAULTS.get(kind, kind)}" for kind, count in faults)
+            found.append(f"  retried: {told}")
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts as a summary's plain data: of all kinds, and with units in names."""
+        return {
+            "requests": {kind: self.requests[kind] for kind in _KINDS},
+            "retries": dict(self.retries.most_common()),
+            "received_bytes": self.received,
+            "sent_bytes": self.sent,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain data, without what is nought.

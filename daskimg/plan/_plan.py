@@ -158,7 +158,7 @@ class Plan:
             generation=self.manifest.generation,
             key=self.facts.key,
             call=call,
-            pixels=fingerprint(self.pixels()),
+            pixels=fingerprint(self.pixels()) if run else "",  # a trial writes nothing
         )
 
     def shard_rows(self) -> Iterator[ShardRows]:

@@ -14,7 +14,8 @@ _ROOM = 64 << 20  # bytes: the entries of about a million samples
 class Shelf:
     """Entries by run and shard, as many as there is room for; safe in threads.
 
-    What is not here is read from the store: nothing depends on it but requests.
+    What is not here is read from the store: nothing depends on it but requests. Nothing is kept
+    for a call that is not open: a task that was given up may end after its run.
     """
 
     def __init__(self, room: int = _ROOM) -> None:
@@ -22,10 +23,17 @@ class Shelf:
         self._room = room
         self._held: dict[str, dict[int, bytes]] = {}
 
-    def keep(self, call: str, shard: int, content: bytes) -> None:
-        """Keep the entry of a shard for a call of a run, if there is room for it."""
+    def open(self, call: str) -> None:
+        """Keep entries for a call of a run until it is cleared."""
         with self._lock:
-            held = self._held.setdefault(call, {})
+            self._held.setdefault(call, {})
+
+    def keep(self, call: str, shard: int, content: bytes) -> None:
+        """Keep the entry of a shard for a call that is open, if there is room for it."""
+        with self._lock:
+            held = self._held.get(call)
+            if held is None:
+                return
             self._room += len(held.pop(shard, b""))
             if len(content) <= self._room:
                 self._room -= len(content)
@@ -38,7 +46,7 @@ class Shelf:
             return {shard: held[shard] for shard in shards if shard in held}
 
     def clear(self, call: str) -> None:
-        """Drop what is kept for a call."""
+        """Drop what is kept for a call, and keep no more."""
         with self._lock:
             self._room += sum(map(len, self._held.pop(call, {}).values()))
 

@@ -7,12 +7,14 @@ from daskimg.task._reports import REPORT, ROWS
 from daskimg.task._rows import Planned, planned_rows, read_shard_rows
 from daskimg.task._samples import make_samples, write_entry_of
 from daskimg.task._trial import Trial, rows_to_try, try_rows, try_some
+from daskimg.task._tried import TRIED
 from daskimg.task._work import must_retry, run_task
 
 __all__ = [
     "KILLED",
     "REPORT",
     "ROWS",
+    "TRIED",
     "Content",
     "Cores",
     "Limits",

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from daskimg import fetch
@@ -29,6 +32,8 @@ LetGo = Callable[[], None]
 _LOOK = 0.01  # seconds between looks for a core with nothing to do
 _TURN = 0.05  # seconds after which who helps asks whether the core is wanted by its own task
 _PAUSE = 0.003  # seconds that it is left for that: a task without a core looks at each picture
+_FOLDER = "daskimg-cores-"
+_OLD = 2 * 86400  # seconds after which a folder is nobody's; a run that goes on only lacks help
 _MOST = 8  # threads at one shard: more would spend their time waiting for the GIL
 
 
@@ -65,17 +70,28 @@ class SharedCores(Cores):
     Parameters
     ----------
     folder
-        What ``lay_out`` was given. Once it is gone, there are no cores to be had.
+        What ``laid_out`` yielded. Once it is gone, there are no cores to be had.
     """
 
     def __init__(self, folder: str) -> None:
         self._files = sorted(Path(folder).iterdir())
 
     @staticmethod
-    def lay_out(folder: str, count: int) -> None:
-        """Put a file for each core into an empty folder."""
-        for number in range(count):
-            Path(folder, str(number)).touch()
+    @contextmanager
+    def laid_out(count: int) -> Iterator[str | None]:
+        """Yield a folder of as many cores while the context lasts; none where none can be."""
+        try:
+            folder = mkdtemp(prefix=_FOLDER)
+        except OSError:  # nobody helps
+            yield None
+            return
+        _sweep(Path(folder).parent)
+        try:
+            for number in range(count):
+                Path(folder, str(number)).touch()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def take(self) -> LetGo | None:
         """Take a core that has nothing to do, if there is one; return what gives it back."""
@@ -91,6 +107,14 @@ class SharedCores(Cores):
             else:
                 return partial(os.close, descriptor)
         return None
+
+
+def _sweep(place: Path) -> None:
+    """Remove what runs have left that were killed days ago."""
+    for folder in place.glob(f"{_FOLDER}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _OLD:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def share(
@@ -116,20 +140,20 @@ def share(
     queue, helpers, do = _Queue(items), _Helpers(), worker()
     own, looked = cores.take(), 0.0
     try:
-        for item in queue:
-            do(item)
+        for _ in queue.work(do):
             now = time.monotonic()
             if own is None:
                 own = cores.take()
             elif now - looked >= _LOOK and helpers.wanted:
                 looked, other = now, cores.take()
-                if other:
-                    helpers.begin(_help, queue, cores, other, worker)
+                if other and not helpers.begin(_help, queue, cores, other, worker):
+                    other()
     finally:
         queue.close()
         if own:
             own()
         helpers.wait()
+    queue.check()
     helpers.check()
 
 
@@ -157,8 +181,7 @@ def _help(
 
 def _take_turn(queue: _Queue[Item], do: Callable[[Item], object]) -> None:
     until = time.monotonic() + _TURN
-    for item in queue:
-        do(item)
+    for _ in queue.work(do):
         if time.monotonic() >= until:
             return
 
@@ -175,9 +198,14 @@ class _Helpers:
         """Whether one more would be of use."""
         return sum(not each.done() for each in self._begun) < _MOST - 1
 
-    def begin(self, task: Callable[..., None], *arguments: object) -> None:
+    def begin(self, task: Callable[..., None], *arguments: object) -> bool:
+        """Have one more thread help; it is none where no thread can be started."""
         self._pool = self._pool or fetch.threads(_MOST, name="daskimg-helper")
-        self._begun.append(self._pool.submit(task, *arguments))
+        try:
+            self._begun.append(self._pool.submit(task, *arguments))
+        except RuntimeError:  # "can't start new thread": containers have few
+            return False
+        return True
 
     def wait(self) -> None:
         if self._pool is not None:
@@ -189,28 +217,49 @@ class _Helpers:
 
 
 class _Queue(Generic[Item]):
-    """Hands each item to one of several threads."""
+    """Hands each item to one of several threads, and keeps what went wrong with which."""
 
     def __init__(self, items: Iterable[Item]) -> None:
-        self._items = iter(items)
+        self._items = enumerate(items)
         self._lock = threading.Lock()
+        self._begun = 0
+        self._faults: dict[int, BaseException] = {}
         self.closed = False
 
-    def __iter__(self) -> Iterator[Item]:
+    def work(self, do: Callable[[Item], object]) -> Iterator[None]:
+        """Do something to one item after the other; yield after each."""
         while True:
             with self._lock:
                 if self.closed:
                     return
                 try:
-                    item = next(self._items)
+                    place, item = next(self._items)
                 except StopIteration:
                     self.closed = True
                     return
-                except BaseException:
-                    self.closed = True
-                    raise
-            yield item
+                except BaseException as error:
+                    self._fail(self._begun, error)
+                    return
+                self._begun = place + 1
+            try:
+                do(item)
+            except BaseException as error:
+                self._fail(place, error)
+                return
+            yield
+
+    def _fail(self, place: int, error: BaseException) -> None:
+        self._faults[place] = error
+        self.closed = True
 
     def close(self) -> None:
         """Hand out no more."""
         self.closed = True
+
+    def check(self) -> None:
+        """Raise what went wrong with the first item that something went wrong with.
+
+        Items are begun in order, so that it is the same whoever helped.
+        """
+        if self._faults:
+            raise self._faults[min(self._faults)]

@@ -46,5 +46,12 @@ class Tried:
                 return {}
             return {place: self._held.pop(place) for place in places if place in self._held}
 
+    def clear(self, run: str) -> None:
+        """Drop what is left of a run: what no task of its has come for."""
+        with self._lock:
+            if run == self._run:
+                self._run, self._bytes = "", 0
+                self._held.clear()
+
 
 TRIED = Tried()

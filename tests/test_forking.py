@@ -1,8 +1,8 @@
 """Workers of a local cluster: a process a core, forked from one that has imported everything."""
 
 import os
+import subprocess
 import sys
-from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import dask
@@ -63,38 +63,54 @@ def test_texts_hash_alike_in_every_run():
     assert len(found) == 1
 
 
-def test_nothing_of_it_outlives_the_cluster():
-    with connect(TWO) as client:
-        (parent,) = set(client.run(os.getppid).values())
-        with connect(TWO) as other:
-            assert set(other.run(os.getppid).values()) == {parent}
-        assert Path(f"/proc/{parent}").exists()
+ALONE = """
+import os
+from multiprocessing import get_context
+from pathlib import Path
+import daskimg
+from daskimg.build import connect
+from daskimg.build._forking import is_forked
+TWO = daskimg.ClusterOptions(workers=2, threads=1, dashboard=False)
+"""
 
-    assert not Path(f"/proc/{parent}").exists()
-    context = get_context("forkserver")
-    queue = context.SimpleQueue()
-    process = context.Process(target=_note_if_forked, args=(queue,))
-    process.start()
-    assert queue.get() is False
-    process.join()
+
+def in_a_process_of_its_own(code):
+    """Run code where no other cluster stands: a process has one server for all of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE + code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_of_it_outlives_the_clusters():
+    in_a_process_of_its_own(
+        """
+with connect(TWO) as client:
+    (parent,) = set(client.run(os.getppid).values())
+    with connect(TWO) as other:
+        assert set(other.run(os.getppid).values()) == {parent}
+    assert Path(f"/proc/{parent}").exists()
+assert not Path(f"/proc/{parent}").exists()
+with get_context("forkserver").Pool(1) as pool:
+    assert pool.apply(is_forked) is False
+"""
+    )
 
 
 def test_a_server_that_was_there_before_is_left_alone():
-    context = get_context("forkserver")
-    first = context.Process(target=int)
-    first.start()
-    first.join()
-
-    with connect(TWO) as client:
-        parents = set(client.run(os.getppid).values())
-
-    (parent,) = parents
-    assert Path(f"/proc/{parent}").exists()
-    forkserver._forkserver._stop()
-
-
-def _note_if_forked(queue):
-    queue.put(is_forked())
+    in_a_process_of_its_own(
+        """
+with get_context("forkserver").Pool(1) as pool:
+    before = pool.apply(os.getppid)
+with connect(TWO) as client:
+    assert set(client.run(os.getppid).values()) == {before}
+assert Path(f"/proc/{before}").exists()
+"""
+    )
 
 
 def test_workers_keep_the_pages_of_their_pictures():

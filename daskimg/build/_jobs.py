@@ -137,6 +137,8 @@ class Jobs(Generic[Item]):
 
     def _free_stranded(self) -> None:
         """Take back jobs that are bound to workers of which none is left."""
+        if not self._crew.unfit:  # as nearly always: then none is bound
+            return
         there = self._crew.threads.keys()
         bound = {job for job in self._jobs.values() if job.bound}
         for job in [job for job in bound if job.bound.isdisjoint(there)]:

@@ -40,7 +40,7 @@ class Shelves:
         self._brief = brief
         # A disk has no latency, and its entries are in the page cache.
         self._made_on = made_on if fetch.is_url(brief.url) else {}
-        self._plan = plan
+        self._shards_of_file = _by_file(plan, self._made_on)
 
     def submit_samples(
         self, spans: Sequence[Span], placed: dict[str, Any], again: bool
@@ -89,10 +89,21 @@ class Shelves:
         return group.shards[start // size : -(-stop // size)]
 
     def _shards_of_rows(self, number: int) -> list[int]:
-        first = number * store.ROWS_PER_FILE
-        stop = first + store.ROWS_PER_FILE
-        spans = (span for span in self._plan.shard_rows() if span.shard in self._made_on)
-        return [span.shard for span in spans if span.first < stop and span.stop > first]
+        return self._shards_of_file.get(number, [])
+
+
+def _by_file(plan: Plan, made_on: dict[int, str]) -> dict[int, list[int]]:
+    """Return the shards with rows in each file of the rows table, of those in ``made_on``.
+
+    In one pass: there may be a hundred thousand of them, and ten thousand files.
+    """
+    found: dict[int, list[int]] = defaultdict(list)
+    for span in plan.shard_rows() if made_on else ():
+        if span.shard in made_on and span.first < span.stop:
+            first, last = (row // store.ROWS_PER_FILE for row in (span.first, span.stop - 1))
+            for number in range(first, last + 1):
+                found[number].append(span.shard)
+    return found
 
 
 def _rather(worker: str) -> dict[str, Any]:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import time
-import uuid
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import dask
-from distributed import futures_of
 
 from daskimg import fetch, store
 from daskimg.build._jobs import Jobs
+from daskimg.build._partitions import Partitions
 from daskimg.build._report import Report, Tally
 from daskimg.build._resume import finished
-from daskimg.build._shards import build_shard, build_tried, read_rows, told
+from daskimg.build._shards import told
 from daskimg.build._shelves import Shelves
 from daskimg.build._suspects import convict, described
 from daskimg.errors import AccessError, ManifestError, StoppedError, StoreError
-from daskimg.task import REPORT, ROWS
 from daskimg.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -28,7 +23,6 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from daskimg.build._crew import Crew
-    from daskimg.build._shards import Killers
     from daskimg.build._trial import Tried
     from daskimg.build._watch import Channel
     from daskimg.fetch import Folder
@@ -146,7 +140,7 @@ class Course:
         killed: list[ShardRows] = []
         convicted = () if self._fresh else store.read_verdicts(self._folder)
         self._fresh = False
-        submit = partial(self._submit, run, convicted)
+        submit = Partitions(self._crew.client, run, convicted, self._tried).submit
         with closing(Jobs(self._crew, submit, killed.append).results(spans)) as results:
             for _, report in results:
                 self._count(report)
@@ -164,68 +158,6 @@ class Course:
         """Note who has the entry of a shard: of the first ones only, there may be millions."""
         if len(self._made_on) < _KNOWN:
             self._made_on[shard] = worker
-
-    def _submit(
-        self,
-        run: str,
-        convicted: Killers,
-        spans: Sequence[ShardRows],
-        placed: dict[str, Any],
-        again: bool,
-    ) -> list[Future[Any]]:
-        """Hand out one partition a shard; those whose rows were tried to whom has them still."""
-        at_home = [span for span in spans if not again and self._was_tried(span)]
-        others = [span for span in spans if span not in at_home]
-        futures = {span: self._at_home(run, convicted, span, placed) for span in at_home}
-        found = self._persist(run, convicted, others, placed, again)
-        futures |= dict(zip(others, found, strict=True))
-        return [futures[span] for span in spans]
-
-    def _at_home(
-        self, run: str, convicted: Killers, span: ShardRows, placed: dict[str, Any]
-    ) -> Future[Any]:
-        """Hand out a shard whose rows were tried to where they are kept.
-
-        No restriction to that worker: with one, nobody else may have it when that is lost.
-        """
-        assert self._tried is not None
-        key = f"daskimg-shard-{uuid.uuid4().hex}"
-        trial = self._tried.future
-        client = self._crew.client
-        return client.submit(build_tried, span, run, convicted, trial, key=key, **placed)
-
-    def _was_tried(self, span: ShardRows) -> bool:
-        rows = self._tried.rows if self._tried else ()
-        return any(span.first <= row < span.stop for row in rows)
-
-    def _persist(
-        self,
-        run: str,
-        convicted: Killers,
-        spans: Sequence[ShardRows],
-        placed: dict[str, Any],
-        again: bool,
-    ) -> list[Future[Any]]:
-        """Hand out one partition a shard; never repartitioned: a shard has one writer."""
-        import dask.dataframe as dd  # here: it takes longer than a cluster takes to start
-
-        if not spans:
-            return []
-        # Rows are as the store's Parquet has them; Dask is not to turn text into its own.
-        with dask.config.set({"dataframe.convert-string": False}):
-            rows = dd.from_map(read_rows, spans, run=run, meta=ROWS, label="daskimg")
-            reports = rows.map_partitions(
-                build_shard,
-                run,
-                convicted,
-                again=again,
-                meta=REPORT,
-                enforce_metadata=False,
-                token=f"shard-{uuid.uuid4().hex}",
-            )
-            # One task a shard, not two: of their names the dashboard makes daskimg-shard.
-            futures = futures_of(self._crew.client.persist(reports.optimize(), **placed))
-            return sorted(futures, key=lambda future: future.key[1])  # by partition
 
     def _stop_early(self) -> None:
         tally = self._tally

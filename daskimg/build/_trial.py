@@ -17,7 +17,7 @@ from daskimg.task import rows_to_try, try_rows
 
 if TYPE_CHECKING:
     from daskimg.build._crew import Crew
-    from daskimg.plan import Plan
+    from daskimg.plan import Plan, ShardRows
     from daskimg.task import Trial
 
 
@@ -53,6 +53,10 @@ class Tried(NamedTuple):
 
     rows: frozenset[int]
     future: Future[Any]
+
+    def any_of(self, span: ShardRows) -> bool:
+        """Tell whether rows of a shard are among them."""
+        return any(span.first <= row < span.stop for row in self.rows)
 
 
 def try_on(crew: Crew, plan: Plan) -> Tried | None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from distributed import LocalCluster
 from distributed.protocol.pickle import dumps, loads
 
 from daskimg import fetch
@@ -92,6 +93,11 @@ class Crew:
     _parts: int = 0
     _parting: float = _PARTING
     _unreached: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def local(self) -> bool:
+        """Whether the workers are of a cluster that this process has started on its machine."""
+        return isinstance(self.client.cluster, LocalCluster)
 
     def wait(self) -> None:
         """Wait until there is a worker.

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from distributed import Client, LocalCluster, get_client
+from distributed import Client, get_client
 from distributed.deploy.cluster import Cluster
 
 from daskimg import fetch, store
@@ -195,7 +195,7 @@ class _Work:
 @contextmanager
 def _prepared(crew: Crew, plan: Plan) -> Iterator[None]:
     """Have workers ready for a run; those of others are asked whether they are fit for it."""
-    if isinstance(crew.client.cluster, LocalCluster):  # of this environment, and only this run's
+    if crew.local:  # of this environment, and only this run's
         with set_up(crew):
             yield
     else:

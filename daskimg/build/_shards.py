@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from distributed import LocalCluster, WorkerPlugin, get_worker
+from distributed import WorkerPlugin, get_worker
 from distributed.protocol.pickle import dumps
 
 from daskimg import fetch, store
@@ -111,7 +111,7 @@ def told(crew: Crew, brief: Brief, channel: Channel | None = None) -> Iterator[s
 @contextmanager
 def _machine(crew: Crew) -> Iterator[str | None]:
     """Yield a folder of this machine's cores for as many threads as are there, if it has all."""
-    if not isinstance(crew.client.cluster, LocalCluster):
+    if not crew.local:
         yield None
         return
     with SharedCores.laid_out(sum(crew.threads.values())) as folder:

@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from distributed import LocalCluster, WorkerPlugin
+from distributed import WorkerPlugin
 
 from daskimg import fetch
 from daskimg.build._pacer import Pacer, home
@@ -89,7 +89,7 @@ class WorkerSetUp(WorkerPlugin):
 
 def _parts(crew: Crew) -> dict[str, int]:
     """Return what each worker may have under way, if nothing is given: together, one machine's."""
-    if not isinstance(crew.client.cluster, LocalCluster):
+    if not crew.local:
         return {}
     usual, workers = fetch.Options(), max(1, len(crew.threads))
     return {

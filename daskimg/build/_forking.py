@@ -27,13 +27,6 @@ _USUAL = "spawn"  # Dask's default: who has set another one has a reason
 _PRELOADED = "daskimg.build._preloaded"
 _SEED = "6640"  # the nanny's
 
-_LOCK = threading.Lock()
-_USERS: list[int | None] = []
-"""The server's process id, once for each cluster that stands."""
-
-_OURS: dict[str, int | None] = {}
-"""The process id of the server that was started here."""
-
 _ALONE = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Arrow's allocator has a thread, and a process that has several is not safe to fork."""
 
@@ -63,34 +56,52 @@ def server(environment: Mapping[str, str]) -> Iterator[None]:
     if dask.config.get(_METHOD) != "forkserver":
         yield
         return
-    with _LOCK:
-        if not _USERS and _pid() is None:
-            _start(environment)
-        _USERS.append(_pid())
+    _SERVER.enter(environment)
     try:
         yield
     finally:
-        with _LOCK:
-            pid = _USERS.pop()
-            if not _USERS and pid is not None and pid == _OURS.get("pid"):
-                _stop(pid)
+        _SERVER.leave()
 
 
-def _start(environment: Mapping[str, str]) -> None:
-    get_mp_context().set_forkserver_preload([_PRELOADED])
-    with _environment({**environment, **_ALONE}, _seed(environment)):
-        forkserver.ensure_running()
-    forkserver.set_forkserver_preload([])  # another that this process starts is not ours
-    _OURS["pid"] = _pid()
+class _Server:
+    """The server that was started here, if one was, for as many clusters as stand."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clusters = 0
+        self._pid: int | None = None
+
+    def enter(self, environment: Mapping[str, str]) -> None:
+        with self._lock:
+            if self._clusters == 0 and _pid() is None:
+                self._start(environment)
+            self._clusters += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._clusters -= 1
+            if self._clusters == 0 and self._pid is not None:
+                self._stop(self._pid)
+
+    def _start(self, environment: Mapping[str, str]) -> None:
+        get_mp_context().set_forkserver_preload([_PRELOADED])
+        with _environment({**environment, **_ALONE}, _seed(environment)):
+            forkserver.ensure_running()
+        forkserver.set_forkserver_preload([])  # another that this process starts is not ours
+        self._pid = _pid()
+
+    def _stop(self, pid: int) -> None:
+        """End it: 170 MB, and settings that are not for other children of this process."""
+        self._pid = None
+        if pid != _pid():  # it has ended, and another has taken its place
+            return
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # its children have ended; it has nothing to put away
+        with suppress(Exception):
+            forkserver._forkserver._stop()  # type: ignore[attr-defined]  # forgets it
 
 
-def _stop(pid: int) -> None:
-    """End the server: 170 MB, and settings that are not for other children of this process."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)  # its children have ended, and it has nothing to put away
-    with suppress(Exception):
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # forgets it
-    _OURS.clear()
+_SERVER = _Server()
 
 
 def _pid() -> int | None:

@@ -31,11 +31,8 @@ class Azure(Plain):
             found = await client.download_blob(offset=start, length=length, **_only(generation))
             return bytes(await found.readall())
 
-        try:
-            content: bytes = await self.repeated(once, path, "read")
-        except FileExistsError:  # another one
-            raise FileNotFoundError(path) from None
-        return content
+        found: bytes = await self.repeated(once, path, "read")
+        return found
 
     async def find(self, path: str) -> Listed:
         """Return a blob's size, its ETag, and its MD5 where it has one."""

@@ -40,10 +40,7 @@ class S3(Plain):
             async with answer["Body"] as body:
                 return bytes(await body.read())
 
-        try:
-            found: bytes = await self.repeated(once, path, "read")
-        except FileExistsError:  # another one
-            raise FileNotFoundError(path) from None
+        found: bytes = await self.repeated(once, path, "read")
         return found
 
     async def find(self, path: str) -> Listed:

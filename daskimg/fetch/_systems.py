@@ -180,6 +180,8 @@ class Plain:
                 content = bytes(await self.ask("cat_file", path, start=start, end=stop))
             else:
                 content = await self.read_pinned(path, start, stop, generation)
+        except FileExistsError:  # not this writing of it: another one
+            raise FileNotFoundError(path) from None
         except BeyondError:  # an object without a byte has no range that could be sent
             return b""
         meter().moved(received=len(content))
@@ -190,7 +192,10 @@ class Plain:
     async def read_pinned(
         self, path: str, start: int | None, stop: int | None, generation: str
     ) -> bytes:
-        """Return one writing of an object, or a part of it; such systems' listings tell none."""
+        """Return one writing of an object, or a part of it; such systems' listings tell none.
+
+        ``FileExistsError`` if another is there.
+        """
         raise NotImplementedError(f"{path} as {generation}, from {start} to {stop}")
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:

@@ -24,40 +24,38 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+class _Pair(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """Two whole numbers with a sign between them; one alone stands for both where it may."""
+
+    sign = ""
+    alone = False
+    advice = ""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return both."""
+        if isinstance(value, tuple):
+            return value
+        first, found, second = str(value).lower().partition(self.sign)
+        try:
+            return int(first), int(second if found or not self.alone else first)
+        except ValueError:
+            self.fail(f"{value!r} {self.advice}", param, ctx)
+
+
+class Size(_Pair):
     """A height and a width: ``64`` or ``48x64``."""
 
-    name = "N|HxW"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Return (height, width)."""
-        if isinstance(value, tuple):
-            return value
-        height, x, width = str(value).lower().partition("x")
-        try:
-            return int(height), int(width if x else height)
-        except ValueError:
-            self.fail(f"{value!r} is no size; try 64, or 48x64 for height x width", param, ctx)
+    name, sign, alone = "N|HxW", "x", True
+    advice = "is no size; try 64, or 48x64 for height x width"
 
 
-class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+class Bounds(_Pair):
     """The least and the most of something: ``1:8``."""
 
-    name = "MIN:MAX"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Return (least, most)."""
-        if isinstance(value, tuple):
-            return value
-        least, _, most = str(value).partition(":")
-        try:
-            return int(least), int(most)
-        except ValueError:
-            self.fail(f"{value!r} are no bounds; try 1:8", param, ctx)
+    name, sign = "MIN:MAX", ":"
+    advice = "are no bounds; try 1:8"
 
 
 def storage_option(function: Any) -> Any:

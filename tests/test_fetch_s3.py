@@ -2,6 +2,7 @@
 
 import re
 
+import buckets
 import pytest
 import scenes
 
@@ -44,20 +45,7 @@ def bucket(server, request):
 
 
 def test_objects_go_in_and_out_of_s3(bucket):
-    folder = fetch.open_folder(f"{bucket}/in")
-
-    assert (folder.names(), folder.sizes(), folder.size("a")) == ([], {}, None)
-    assert folder.create("a", b"1")
-    assert not folder.create("a", b"2")
-    folder.put("b/c", b"123456")
-    assert folder.sizes() == {"a": 1, "b/c": 6}
-    assert fetch.read(f"{bucket}/in/b/c", max_bytes=6) == b"123456"
-    assert fetch.read_part(f"{bucket}/in/b/c", 1, 3) == b"23"
-    assert fetch.read_part(f"{bucket}/in/b/c", -2) == b"56"
-    with pytest.raises(SampleError, match="missing"):
-        fetch.read(f"{bucket}/in/none")
-    folder.remove("b")
-    assert folder.sizes() == {"a": 1}
+    buckets.check_objects(bucket)
 
 
 def test_a_listing_comes_in_pages_and_pins_what_it_has_seen(bucket):
@@ -87,22 +75,7 @@ def test_a_listing_comes_in_pages_and_pins_what_it_has_seen(bucket):
 # From 100 MiB on s3fs sends parts.
 @pytest.mark.parametrize("size", [1, 100 << 20], ids=["small", "large"])
 def test_only_the_writing_that_was_looked_at_is_replaced(bucket, size):
-    folder = fetch.open_folder(bucket)
-    folder.put("a", b"1")
-    content = bytes(size)
-    looks = []
-
-    def overtaken():
-        looks.append(folder.read("a"))
-        if len(looks) == 1:
-            folder.put("a", b"3")
-
-    folder.put_once("a", b"1", lambda: pytest.fail("it is there already"))
-    folder.put_once("a", content, overtaken)
-
-    same = folder.read("a") == content  # nobody wants to see how 100 MiB differ
-    assert looks == [b"1", b"3"]
-    assert same
+    buckets.check_replacement(bucket, bytes(size))
 
 
 @pytest.fixture

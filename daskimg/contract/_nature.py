@@ -17,6 +17,7 @@ _PARAMETERS = "__dataclass_params__"  # where dataclasses keeps what a class was
 
 
 def check_nature(transform: Any) -> None:
+    """Demand a frozen dataclass that can be sent to workers and written into a recipe's file."""
     kind = transform if isinstance(transform, type) else type(transform)
     name = kind.__name__
     demand(kind is not transform, f"{name} is a class: give an instance, as {name}(...)")

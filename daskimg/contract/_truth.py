@@ -92,6 +92,7 @@ def _agree(early: Spec, late: Spec) -> bool:
 
 
 def check_purity(name: str, trial: Trial, made: list[Sample]) -> None:
+    """Demand that a step leaves its input as it is, and makes the same of it once more."""
     before, given = trial.sample(), trial.sample()
     again = list(trial.step(given))
     demand(

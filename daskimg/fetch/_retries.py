@@ -230,4 +230,6 @@ def _told(fault: Fault, attempt: int, spent: float, endpoint: str) -> str:
         told += f", from {shown(endpoint)}"
     if fault.wait:
         told += f", which asks to wait {fault.wait:.0f} s"
-    return told if attempt == 1 else f"{told} (attempt {attempt}, after {spent:.0f} s)"
+    if attempt == 1 and (fault.wait or fault.kind == "refused"):  # that says why it was the last
+        return told
+    return f"{told} (attempt {attempt}, after {spent:.0f} s)"

@@ -16,6 +16,7 @@ import shelves
 import daskimg
 from daskimg.read import _cache
 from daskimg.read._cache import Cache
+from daskimg.store import Sharded
 
 # gcsfs hands large bodies to aiohttp as bytes, and aiohttp would rather have a file.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
@@ -253,6 +254,56 @@ def test_a_bit_flipped_in_the_bucket_is_an_error_that_names_its_samples(
             read_all(samples, cache=tmp_path if cached else None)
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_shard_damaged_on_its_way_is_fetched_again(
+    gcs, urls, image, tmp_path, codec, cached, times
+):
+    samples = daskimg.open_store(urls[codec])
+    gcs.forget()
+    gcs.faults({"fault": "corrupt", "name": "image/c/3", "kind": "media", "count": times})
+
+    found = read_all(samples, shuffle=True, cache=tmp_path if cached else None)
+
+    npt.assert_array_equal(found, image)
+    assert fetches(gcs) == [1] * 9 + [1 + times]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_unchecked_chunks_are_what_the_server_promised(gcs, urls, image, codec):
+    samples = daskimg.open_store(urls[codec])
+    gcs.forget()
+    gcs.faults({"fault": "corrupt", "name": "image/c/3", "kind": "media", "count": 1})
+
+    npt.assert_array_equal(read_all(samples, shuffle=True, check="never"), image)
+    assert fetches(gcs) == [1] * 9 + [2]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_next_epoch_reads_into_memory_that_is_there(urls, image, codec, monkeypatch):
+    samples = daskimg.open_store(urls[codec])
+    arrived = []
+    received = Sharded.received
+
+    def seen(sharded, shard, memory, **given):
+        content = received(sharded, shard, memory, **given)
+        assert content.ctypes.data == memory.ctypes.data
+        assert not content.flags.writeable
+        arrived.append(content.ctypes.data)
+        return content
+
+    monkeypatch.setattr(Sharded, "received", seen)
+    for epoch in range(3):
+        for batch in samples.batches(
+            16, shuffle=True, epoch=epoch, window_bytes=WINDOW, reuse=True, connections=2
+        ):
+            npt.assert_array_equal(batch.image, image[batch.sample])
+
+    assert len(arrived) == 30
+    assert set(arrived[10:12]) <= set(arrived[:10]), "from its very beginning"
+
+
 def test_a_store_written_anew_is_not_read_from_old_files(gcs, image, tmp_path):
     bucket, other = gcs.bucket(), image[::-1].copy()
     for written in (image, other):
@@ -281,6 +332,16 @@ def fill(letter, size=100):
 
 def keep(content, sound):
     return content
+
+
+def test_only_a_file_of_this_process_is_taken_to_be_sound(tmp_path):
+    def told(content, sound):
+        return sound
+
+    for cache in (Cache(str(tmp_path), 250), Cache(str(tmp_path), 250)):
+        first = cache.get(stamp("a"), fill("a"), told)
+        assert cache.get(stamp("a"), fill("b"), told), "what was looked at once"
+        assert first is (cache.fetched == 1)
 
 
 def test_the_longest_unused_goes_and_never_what_is_held(tmp_path):

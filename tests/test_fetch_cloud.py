@@ -25,6 +25,8 @@ class Bucket(BaseHTTPRequestHandler):
     answer), `flipped` (a byte of the body, on its way here or there) or `stalled`.
     """
 
+    extra = {}
+
     def do_GET(self):
         fault, url = self._begin()
         name = unquote(url.path.partition("/o/")[2])
@@ -35,7 +37,7 @@ class Bucket(BaseHTTPRequestHandler):
         elif "alt" in parse_qs(url.query):
             content = self.server.objects[name]["content"]
             sent = b"?" + content[1:] if fault == "flipped" else content
-            self._send(200, sent, {"x-goog-hash": f"crc32c={crc32c(content)}"})
+            self._send(200, sent, {"x-goog-hash": f"crc32c={crc32c(content)}", **self.extra})
         else:
             self._send(200, self._facts(name))
 
@@ -164,6 +166,46 @@ def test_bytes_damaged_on_their_way_are_sent_or_fetched_again(cloud):
     assert fetch.read("gs://bucket/a") == b"a picture"
 
     assert fetch.traffic().retries == {"corrupt": 1}
+
+
+@pytest.mark.parametrize("fault", [None, 503, "stalled", "flipped"])
+def test_an_object_is_read_into_memory_that_is_there(cloud, fault):
+    content = bytes(range(256)) * 12_000
+    folder = fetch.open_folder("gs://bucket")
+    folder.put("a", content)
+    memory, asked = bytearray(len(content)), []
+
+    def room(size):
+        asked.append(size)
+        return memoryview(memory)
+
+    cloud.faults[:] = [fault]
+    found = folder.read_into("a", room, checked=True)
+
+    assert found == content
+    assert found.obj is memory
+    assert set(asked) == {len(content)}
+    assert sum(fetch.traffic().retries.values()) == (fault is not None)
+
+
+def test_who_checks_what_arrives_may_be_given_damaged_bytes(cloud):
+    folder = fetch.open_folder("gs://bucket")
+    folder.put("a", b"a picture")
+    cloud.faults[:] = ["flipped"]
+
+    found = folder.read_into("a", lambda size: memoryview(bytearray(size)), checked=False)
+
+    assert found == b"? picture"
+    assert fetch.traffic().retries == {}
+
+
+def test_what_is_longer_than_its_length_is_no_answer(cloud, monkeypatch):
+    folder = fetch.open_folder("gs://bucket")
+    folder.put("a", b"a picture")
+    monkeypatch.setattr(Bucket, "extra", {"x-goog-stored-content-length": "3"})
+
+    with pytest.raises(TransportError, match="9 bytes of 3 arrived"):
+        folder.read_into("a", lambda size: memoryview(bytearray(size)), checked=False)
 
 
 def test_an_upload_that_arrives_damaged_is_not_stored(cloud):

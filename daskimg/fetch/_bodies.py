@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from daskimg.errors import SampleError
-from daskimg.fetch._integrity import check, promise_of
+from daskimg.fetch._integrity import check, check_length, promise_of
 from daskimg.fetch._options import configured
 from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from daskimg.fetch._integrity import Promise
+
+Room = Callable[[int], memoryview]
+"""Gives memory for so many bytes that are about to arrive; for the same again after a fault."""
 
 _SLOWEST = 1 << 19  # bytes a second below which a line counts as dead
 _LARGE = 1 << 20  # bytes whose hash is worth a thread: other transfers share the loop
@@ -82,12 +88,51 @@ async def body_of(answer: aiohttp.ClientResponse, limit: int | None = None) -> b
     known = None if promise.length is None else patience(promise.length)
     async with asyncio.timeout(known):
         content = await _content(answer, None if promise.length is not None else limit)
+    await _checked(content, promise)
+    return content
+
+
+async def body_into(answer: aiohttp.ClientResponse, room: Room, *, checked: bool) -> memoryview:
+    """Return the bytes of an answer, in memory that is there already if their number is known.
+
+    Fresh memory for each large object, and one more copy of it, cost as much as receiving it.
+
+    Parameters
+    ----------
+    answer
+        Of which only the head has arrived.
+    room
+        Gives the memory.
+    checked
+        Whether the bytes are compared with the server's hash; if not, whoever asks does it.
+
+    Raises
+    ------
+    Fault
+        If they are not those which the server promised.
+    """
+    promise = promise_of(answer.status, answer.headers)
+    if promise.length is None:
+        return memoryview(await body_of(answer))
+    content, size = room(promise.length), 0
+    async with asyncio.timeout(patience(promise.length)):
+        async for part in answer.content.iter_any():
+            start, size = size, size + len(part)
+            if size > promise.length:  # it was the length of something else
+                break
+            content[start:size] = part
+    check_length(size, promise)
+    await _checked(content, promise if checked else promise.of_length)
+    return content
+
+
+async def _checked(content: bytes | memoryview, promise: Promise) -> None:
+    """Count what has arrived, and refuse it if it is not what was promised."""
     meter().moved(received=len(content))
     if len(content) > _LARGE:
         await asyncio.to_thread(check, content, promise)
     else:
         check(content, promise)
-    return content
 
 
 async def _content(answer: aiohttp.ClientResponse, limit: int | None) -> bytes:

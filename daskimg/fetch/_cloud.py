@@ -12,6 +12,7 @@ import json as json_text
 import re
 import uuid
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from gcsfs.core import GCSFileSystem
 from gcsfs.retry import validate_response
 
 from daskimg.errors import OptionError, TransportError
-from daskimg.fetch._bodies import Body, body_of, once_each, patience, timeouts
+from daskimg.fetch._bodies import Body, body_into, body_of, once_each, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._permissions import RefusedError, permission_of, refused
 from daskimg.fetch._retries import Fault, retried, status_fault
@@ -28,8 +29,9 @@ from daskimg.fetch._traffic import meter
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from daskimg.fetch._bodies import Room
     from daskimg.fetch._systems import Content
     from daskimg.fetch._traffic import Kind
 
@@ -88,10 +90,10 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
         *,
         headers: Any = None,
         query: Any = None,
-        limit: int | None = None,
+        taken: Callable[[Any], Awaitable[Any]] = body_of,
         **body: Any,
-    ) -> tuple[int, Any, Any, bytes]:
-        """Send one request, once; return status, headers, request and the body, checked."""
+    ) -> tuple[int, Any, Any, Any]:
+        """Send one request, once; return status, headers, request and the body, as it is taken."""
         await self._set_session()
         data = body.pop("data", None)
         if hasattr(data, "seek"):
@@ -113,7 +115,7 @@ class CloudFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
             meter().moved(sent=_size_of(data))
             if r.status >= 400:
                 _refuse(r.status, r.headers, await r.read(), method, url)
-            return r.status, r.headers, r.request_info, await body_of(r, limit)
+            return r.status, r.headers, r.request_info, await taken(r)
 
 
 class Cloud(Plain):
@@ -130,19 +132,30 @@ class Cloud(Plain):
         """Return an object, or the part of it from ``start`` to ``stop``."""
         if start is not None and start == stop:
             return b""
-        url, headers = self.system.url(path), range_of(start, stop)
+        headers = range_of(start, stop)
         query = {} if generation is None else {"generation": generation}
-
-        async def once() -> bytes:
-            answer = await self.system.exchange(
-                "GET", url, headers=headers, query=query, limit=limit
-            )
-            return bytes(answer[3])
-
         try:
-            return await retried(once, f"gs://{path}", "read", self.system._location)
+            whole: bytes = await self._got(
+                path, partial(body_of, limit=limit), headers=headers, query=query
+            )
         except BeyondError:
             return b""
+        return whole
+
+    async def read_into(self, path: str, room: Room, *, checked: bool) -> memoryview:
+        """Return an object, in memory that is given for it."""
+        taken = partial(body_into, room=room, checked=checked)
+        content: memoryview = await self._got(path, taken)
+        return content
+
+    async def _got(self, path: str, taken: Callable[[Any], Awaitable[Any]], **request: Any) -> Any:
+        """Return the body of an object, as it is taken."""
+        url = self.system.url(path)
+
+        async def once() -> Any:
+            return (await self.system.exchange("GET", url, taken=taken, **request))[3]
+
+        return await retried(once, f"gs://{path}", "read", self.system._location)
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:
         """Write an object in one request, which the server refuses if its crc32c differs."""

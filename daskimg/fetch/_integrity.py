@@ -29,8 +29,13 @@ class Promise(NamedTuple):
     """
 
     length: int | None
-    crc32c: str | None
-    md5: str | None
+    crc32c: str | None = None
+    md5: str | None = None
+
+    @property
+    def of_length(self) -> Promise:
+        """What it says of the length alone."""
+        return Promise(self.length)
 
 
 def crc32c_of(content: bytes | bytearray | memoryview) -> str:
@@ -50,19 +55,24 @@ def md5_of(content: bytes | bytearray | memoryview) -> str:
 def promise_of(status: int, headers: Any) -> Promise:
     """Return what the headers of an answer promise of its body, as far as it can be held."""
     if _is_encoded(headers):
-        return Promise(None, None, None)  # lengths and hashes are of the compressed bytes
+        return Promise(None)  # lengths and hashes are of the compressed bytes
     length, whole = _length(status, headers)
     if not whole:
-        return Promise(length, None, None)  # hashes are of the whole object
+        return Promise(length)  # hashes are of the whole object
     hashes = _hashes(headers)
     md5 = hashes.get("md5") or headers.get("Content-MD5") or _md5_tag(headers)
     return Promise(length, hashes.get("crc32c"), md5)
 
 
-def check(content: bytes, promise: Promise) -> None:
+def check_length(size: int, promise: Promise) -> None:
+    """Raise a ``Fault`` if these are not as many bytes as were promised."""
+    if promise.length is not None and size != promise.length:
+        raise Fault("truncated", f"{size:,} bytes of {promise.length:,} arrived")
+
+
+def check(content: bytes | memoryview, promise: Promise) -> None:
     """Raise a ``Fault`` if these are not the bytes that were promised."""
-    if promise.length is not None and len(content) != promise.length:
-        raise Fault("truncated", f"{len(content):,} bytes of {promise.length:,} arrived")
+    check_length(len(content), promise)
     if promise.crc32c is not None:
         if crc32c_of(content) != promise.crc32c:
             raise Fault("corrupt", "the crc32c of what arrived is not the server's")

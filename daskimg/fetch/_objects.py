@@ -23,6 +23,7 @@ from daskimg.fetch._systems import Content, Listed, remote, run
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
+    from daskimg.fetch._bodies import Room
     from daskimg.fetch._systems import Page, System
 
 Outcome = TypeVar("Outcome")
@@ -53,6 +54,12 @@ class Folder(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return an object's bytes; raise ``FileNotFoundError`` if there is none."""
+
+    def read_into(self, name: str, room: Room, *, checked: bool) -> memoryview:
+        """Return an object's bytes, in memory of ``room(size)`` where that can be; see ``read``.
+
+        Unless it is ``checked``, whoever asks finds out whether they have arrived sound.
+        """
 
     def contents(self, names: Iterable[str]) -> Iterator[bytes]:
         """Yield the bytes of objects, in order, many on their way at once; see ``read``."""
@@ -137,6 +144,9 @@ class _Local:
 
     def read(self, name: str) -> bytes:
         return (self._root / name).read_bytes()
+
+    def read_into(self, name: str, room: Room, *, checked: bool) -> memoryview:  # noqa: ARG002  files are mapped
+        return memoryview(self.read(name))
 
     def contents(self, names: Iterable[str]) -> Iterator[bytes]:
         return map(self.read, names)
@@ -304,6 +314,10 @@ class _Remote:
 
     def read(self, name: str) -> bytes:
         return self._run(lambda system: system.read(self._path(name), None, None, None), name)
+
+    def read_into(self, name: str, room: Room, *, checked: bool) -> memoryview:
+        path = self._path(name)
+        return self._run(lambda system: system.read_into(path, room, checked=checked), name)
 
     def contents(self, names: Iterable[str]) -> Iterator[bytes]:
         places = (f"{self.url}/{name}" for name in names)

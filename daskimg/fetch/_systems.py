@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from concurrent.futures import Future
 
+    from daskimg.fetch._bodies import Room
     from daskimg.fetch._permissions import RefusedError
     from daskimg.fetch._traffic import Kind
 
@@ -102,6 +103,12 @@ class System(Protocol):
         """Return an object, or a part of it; a negative ``start`` counts from the end.
 
         With a ``generation`` it is that writing of the object, or none.
+        """
+
+    async def read_into(self, path: str, room: Room, *, checked: bool) -> memoryview:
+        """Return an object, in memory that is given for it where that can be.
+
+        Unless it is ``checked``, whoever asks finds out whether its bytes have arrived sound.
         """
 
     async def write(self, path: str, content: Content, *, create: bool) -> None:
@@ -188,6 +195,10 @@ class Plain:
         if limit is not None:
             refuse_large(len(content), limit)
         return content
+
+    async def read_into(self, path: str, room: Room, *, checked: bool) -> memoryview:  # noqa: ARG002  fsspec makes its own
+        """Return an object."""
+        return memoryview(await self.read(path, None, None, None))
 
     async def read_pinned(
         self, path: str, start: int | None, stop: int | None, generation: str

@@ -84,7 +84,7 @@ class Cache:
 
     def room(self, sharded: Sharded) -> int:
         """Return the bytes of files that one reader may hold mapped, so that there is room."""
-        largest = max(size for size, _ in sharded.stamps)
+        largest = sharded.largest
         return max(largest, min(self._limit // 2, _most_mapped() * largest))
 
     def get(
@@ -100,7 +100,7 @@ class Cache:
         stamp
             Its bytes and sha256.
         fetch
-            Reads it where it comes from.
+            Reads it where it comes from, and finds it sound.
         use
             Is told whether this process has found the file sound before, and raises
             ``StoreError`` if it is damaged: then the file is removed and fetched again, once.
@@ -113,11 +113,11 @@ class Cache:
             except StoreError:
                 if not self._forget(name, kept.file):
                     self.fetched += 1
-                    return self._used(name, _Kept(fetch(), None), use)
+                    return use(fetch(), True)
         return self._used(name, self._fetched(size, name, fetch), use)
 
     def _used(self, name: str, kept: _Kept, use: Callable[[Memory, bool], Outcome]) -> Outcome:
-        found = use(kept.content, kept.file is not None and self._sound.get(name) == kept.file)
+        found = use(kept.content, kept.file is None or self._sound.get(name) == kept.file)
         if kept.file is not None:
             self._sound[name] = kept.file
         return found
@@ -130,10 +130,9 @@ class Cache:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            facts = os.fstat(descriptor)
+            facts, file = os.fstat(descriptor), _file_of(descriptor)
             if not facts.st_nlink:
                 return None  # removed between the two calls
-            file = facts.st_ino, facts.st_mtime_ns
             if facts.st_size != size:
                 self._forget(name, file)
                 return None
@@ -172,7 +171,9 @@ class Cache:
             # Without fsync: after a crash of the machine its length or its crc32c may be wrong,
             # and both are looked at by every process that reads it.
             _write_all(descriptor, content.data)
-            temporary.replace(self._folder / name)
+            self._sound[name] = _file_of(descriptor)  # the system gives back what it was given
+            with self._locked("room"):  # or who counts the files sees it under neither name
+                temporary.replace(self._folder / name)
         except OSError:  # a full disk: what was fetched is good all the same
             temporary.unlink(missing_ok=True)
         except BaseException:
@@ -231,6 +232,12 @@ class Cache:
             yield True
         finally:
             os.close(descriptor)
+
+
+def _file_of(descriptor: int) -> tuple[int, int]:
+    """Return what tells an open file from a later one of its name."""
+    facts = os.fstat(descriptor)
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def _most_mapped() -> int:

@@ -136,6 +136,12 @@ class Reader:
         tasks = [threads.submit(work, part) for part in parts if len(part)]
         return Pending(batch, tasks, share.behind)
 
+    def prepare(self) -> None:
+        """Take over memory that another epoch has left, before anything is read into it."""
+        if self._options.reuse:
+            self._ring, spare = self._arrays.memories(self._ring_kind)
+            self.pool.take_over(spare)
+
     def release(self) -> None:
         """Keep reused memory for the next epoch; nothing is written into it any more."""
         if self._ring:
@@ -146,9 +152,6 @@ class Reader:
         """Return arrays to fill: the longest used of a ring, or new ones."""
         if not self._options.reuse:
             return self._allocated(lines)
-        if not self._ring:
-            self._ring, spare = self._arrays.memories(self._ring_kind)
-            self.pool.take_over(spare)
         if len(self._ring) <= self.ahead:
             self._ring.append(self._allocated(self._lines))
         else:
@@ -198,7 +201,7 @@ def _transfer_bytes(pooled: Iterable[Looked]) -> int:
     """
     return max(
         (
-            max(size for size, _ in each.sharded.stamps) * (1 if each.is_as_read else 2)
+            each.sharded.largest * (1 if each.is_as_read else 2)
             for each in pooled
             if not each.sharded.local
         ),

@@ -110,7 +110,7 @@ class Maps:
         if shard not in self._shards:
             with self._lock:  # addresses are of one map: another, let go, would take them along
                 if shard not in self._shards:
-                    memory = self.sharded.content(shard)
+                    memory = self.sharded.mapped(shard)
                     self._shards[shard] = memory, self.sharded.index(shard, memory)
         return self._shards[shard]
 
@@ -237,13 +237,28 @@ class Pooled:
         if isinstance(self._kept, Maps):
             return self._piece(first, *self._kept.get(shard), check=self._check)
 
+        # What lies in a cache is checked whatever is wished: others may have written there.
+        check = self._check or self._kept is not None
+        memory: Memory | None = None
+
+        def fetch() -> Memory:
+            nonlocal memory
+            memory = self.pool.memory(sharded.largest) if memory is None else memory
+            return sharded.received(shard, memory, check=check)
+
         def use(content: Memory, sound: bool) -> Piece:
             return self._piece(first, content, sharded.index(shard, content), check=not sound)
 
         if self._kept is None:
-            return use(sharded.content(shard), not self._check)
-        # What lies in a cache is checked whatever is wished: others may have written there.
-        return self._kept.get(sharded.stamps[shard], partial(sharded.content, shard), use)
+            piece = use(fetch(), True)
+        else:
+            piece = self._kept.get(sharded.stamps[shard], fetch, use)
+        if memory is None:
+            return piece
+        if np.may_share_memory(piece.memory, memory):
+            return piece._replace(memory=memory, reusable=True)
+        self.pool.put_back(memory)
+        return piece
 
     def _piece(
         self, first: int, content: Memory, pairs: NDArray[np.int64], *, check: bool

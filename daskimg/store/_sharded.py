@@ -22,6 +22,8 @@ from daskimg.store._maps import mapped_file
 from daskimg.streams import crc32c
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from daskimg.fetch import Folder
@@ -91,17 +93,63 @@ class Sharded:
         """Return the array as it would be, were its pictures of another size."""
         return replace(self, shape=(self.shape[0], height, width, *self.shape[3:]))
 
-    def content(self, shard: int) -> NDArray[np.uint8]:
-        """Return the read-only bytes of a shard: mapped if it is a local file, or else read.
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest shard, as it is stored."""
+        return max(size for size, _ in self.stamps)
+
+    def mapped(self, shard: int) -> NDArray[np.uint8]:
+        """Return the read-only bytes of a shard that is a local file, mapped.
 
         Raises
         ------
         StoreError
             If it is missing, or not as long as it was committed.
         """
-        name = self._object(shard)
+        return self._whole(shard, lambda name: mapped_file(Path(self.folder.url, name)))
+
+    def received(self, shard: int, memory: NDArray[np.uint8], *, check: bool) -> NDArray[np.uint8]:
+        """Return the read-only bytes of a shard of a bucket.
+
+        Parameters
+        ----------
+        shard
+            Its number.
+        memory : (``largest``,) uint8
+            What it is read into, where it comes from storage for which that can be done.
+        check
+            Whether its chunks are compared with their crc32c, or only all of it with the hash
+            that the server gives, if it gives one.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, not as long as it was committed, or damaged.
+        """
+        if not check:
+            return self._read(shard, memory, checked=True)
+        content = self._read(shard, memory, checked=False)
         try:
-            content = mapped_file(Path(self.folder.url, name)) if self.local else self._read(name)
+            self.check_all(shard, content)
+        except StoreError:  # so it lies there, or it was damaged on its way: the server tells
+            content = self._read(shard, memory, checked=True)
+            self.check_all(shard, content)
+        return content
+
+    def _read(self, shard: int, memory: NDArray[np.uint8], *, checked: bool) -> NDArray[np.uint8]:
+        def room(size: int) -> memoryview:
+            return memory.data[:size] if size <= len(memory) else memoryview(bytearray(size))
+
+        def read(name: str) -> NDArray[np.uint8]:
+            content = self.folder.read_into(name, room, checked=checked)
+            return np.frombuffer(content.toreadonly(), np.uint8)
+
+        return self._whole(shard, read)
+
+    def _whole(self, shard: int, read: Callable[[str], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return a shard's bytes, if they are there, and as many as were committed."""
+        try:
+            content = read(self._object(shard))
         except FileNotFoundError:
             raise self.damage(shard, self._span(shard), "is missing") from None
         size = self.stamps[shard][0]
@@ -109,9 +157,6 @@ class Sharded:
             fault = f"has {len(content):,} bytes, not {size:,}"
             raise self.damage(shard, self._span(shard), fault)
         return content
-
-    def _read(self, name: str) -> NDArray[np.uint8]:
-        return np.frombuffer(self.folder.read(name), np.uint8)
 
     def index(self, shard: int, content: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return (chunk, 2): where in the shard each of its chunks begins, and its bytes.
@@ -135,6 +180,18 @@ class Sharded:
         if not fits.all():
             raise self.damage(shard, (first, stop), "has an index that points elsewhere")
         return pairs.astype(np.int64)
+
+    def check_all(self, shard: int, content: NDArray[np.uint8]) -> None:
+        """Refuse a shard whose index, or one of whose chunks, is not as it was written.
+
+        Raises
+        ------
+        StoreError
+            Naming array, object and samples.
+        """
+        first = shard * (self.shard // self.chunk)
+        for number, (begin, length) in enumerate(self.index(shard, content).tolist()):
+            self.check(first + number, content[begin : begin + length])
 
     def check(self, chunk: int, encoded: NDArray[np.uint8]) -> None:
         """Refuse a chunk whose bytes, crc32c included, are not as they were written.

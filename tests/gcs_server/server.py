@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gcs_server.calls import Call
     from gcs_server.faults import Rule
 
+_LARGE, _STEP = 1 << 20, 1 << 18  # bytes
 _WRITES = ("put", "create", "chunk")
 
 
@@ -55,7 +56,7 @@ class Server:
                 return await self._faulty(asked, request, rule, writes=call.kind in _WRITES)
             reply = self._reply(request, call)
             sent = len(reply.body)
-            return _plain(reply)
+            return _plain(reply) if sent < _LARGE else await _streamed(asked, reply)
         finally:
             self._counts.left(sent)
 
@@ -145,6 +146,18 @@ def _query(asked: web.Request) -> dict[str, str]:
 
 def _plain(reply: Reply) -> web.StreamResponse:
     return web.Response(status=reply.status, body=reply.body or None, headers=reply.headers)
+
+
+async def _streamed(asked: web.Request, reply: Reply) -> web.StreamResponse:
+    """Send a body bit by bit: asyncio would copy what the line does not take at once."""
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_length = len(reply.body)
+    await response.prepare(asked)
+    body = memoryview(reply.body)
+    for start in range(0, len(body), _STEP):
+        await response.write(body[start : start + _STEP])
+    await response.write_eof()
+    return response
 
 
 def _cut(asked: web.Request) -> web.StreamResponse:

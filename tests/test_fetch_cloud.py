@@ -4,6 +4,7 @@ import threading
 import traceback
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
@@ -25,7 +26,7 @@ class Bucket(BaseHTTPRequestHandler):
     answer), `flipped` (a byte of the body, on its way here or there) or `stalled`.
     """
 
-    extra = {}
+    extra: ClassVar = {}
 
     def do_GET(self):
         fault, url = self._begin()

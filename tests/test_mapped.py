@@ -65,16 +65,17 @@ def test_checks_can_be_left_out(tmp_path):
     assert np.argwhere((found != good).reshape(-1)).tolist() == [[20 * SIZE + 20]]
 
 
-def test_each_chunk_is_checked_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("codec", CODECS)
+def test_each_chunk_is_checked_once(tmp_path, monkeypatch, codec):
     checked = []
     plain = daskimg.store.Sharded.check
     monkeypatch.setattr(
         daskimg.store.Sharded, "check", lambda *a: (checked.append(a[1]), plain(*a))[1]
     )
-    samples = daskimg.open_store(store_of(tmp_path))
+    samples = daskimg.open_store(store_of(tmp_path, codec))
 
-    for epoch in range(3):
-        list(samples.batches(16, shuffle=True, epoch=epoch, threads=1, prefetch=0))
+    for check in ("never", "first", "never", "first"):
+        list(samples.batches(16, shuffle=True, threads=1, prefetch=0, check=check))
 
     assert sorted(checked) == list(range(20))
 

@@ -233,8 +233,8 @@ class Effort:
     cache_bytes
         The most that it may hold; the longest unused goes first.
     check
-        ``first``: compare each chunk with its crc32c when it is first touched, and again
-        whenever it is decoded anew. ``never``: not.
+        ``first``: compare each chunk of a file with its crc32c when this process first touches
+        it, and each of a shard that comes from a bucket. ``never``: not.
     """
 
     threads: int | None = None

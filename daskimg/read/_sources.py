@@ -98,10 +98,17 @@ class Source(Protocol):
 
 
 class Maps:
-    """The files of a local array, each mapped once: new maps cost as much as decoding."""
+    """The files of a local array, each mapped once: new maps cost as much as decoding.
+
+    Attributes
+    ----------
+    sound : (chunk,) bool
+        Which chunks have been compared with their crc32c.
+    """
 
     def __init__(self, sharded: Sharded) -> None:
         self.sharded = sharded
+        self.sound = np.zeros(sharded.chunks, bool)
         self._shards: dict[int, tuple[Memory, NDArray[np.int64]]] = {}
         self._lock = Lock()
 
@@ -156,9 +163,10 @@ class Mapped:
             if not self._addresses[chunk]:
                 first = shard * each
                 self._addresses[first : first + len(pairs)] = memory.ctypes.data + pairs[:, 0]
-            if self._check:
+            if self._check and not self._maps.sound[chunk]:
                 start, length = pairs[number].tolist()
                 self.sharded.check(chunk, memory[start : start + length])
+                self._maps.sound[chunk] = True
             self._seen[chunk] = True  # last: from now on other threads rely on the address
 
 
@@ -172,7 +180,8 @@ class Pooled:
     pool
         Of decoded memory, shared by the arrays of a reader; or of mapped files of the cache.
     check
-        Whether chunks are compared with their crc32c as they are read.
+        Whether chunks are compared with their crc32c: those of files as they are read for the
+        first time, those of requests each time.
     kept
         Where shards lie on this machine: the maps of a local array, or the cache; if nowhere,
         they are read when they are needed.
@@ -235,7 +244,12 @@ class Pooled:
         shard = unit * self._unit // sharded.shard
         first = unit * self._unit // sharded.chunk
         if isinstance(self._kept, Maps):
-            return self._piece(first, *self._kept.get(shard), check=self._check)
+            found = self._kept.sound[first : first + self._unit // sharded.chunk]
+            piece = self._piece(
+                first, *self._kept.get(shard), check=self._check and not found.all()
+            )
+            found |= self._check
+            return piece
 
         # What lies in a cache is checked whatever is wished: others may have written there.
         check = self._check or self._kept is not None

@@ -146,7 +146,7 @@ def raw_gets(server, names, connections):
 def ffcv(python, plain, shape, threads, epochs):
     """Provide what reads epochs of the same pictures by FFCV, in an interpreter that has it.
 
-    It returns the seconds of CPU that they took.
+    It returns the seconds that they took, and the seconds of CPU; ``anew``, by a new loader.
     """
     script = Path(__file__).with_name("ffcv_loader.py")
     command = [python, script, plain, *shape[:2], threads, epochs, BATCH]
@@ -155,9 +155,9 @@ def ffcv(python, plain, shape, threads, epochs):
         stderr=subprocess.DEVNULL, text=True, bufsize=1,
     ) as process:  # fmt: skip
 
-        def read():
-            process.stdin.write("read\n")
-            return float(process.stdout.readline())
+        def read(line="read"):
+            process.stdin.write(f"{line}\n")
+            return tuple(map(float, process.stdout.readline().split()))
 
         yield read
         process.stdin.close()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from daskimg.checksums import crc32c as crc32c_plain
+from daskimg.checksums import crc32c
 from daskimg.compiling import Rent
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ _RENT = Rent(_PRICE)
 
 _COPIED, _CHECKED = 4, 6  # parts read side by side; more were no faster
 _LINE = 64  # bytes
-_WORD = 8
+_WORD, _CRC = 8, 4
 _GRAIN = 1 << 12  # of a checked part: lengths that come again, as each has a factor to be found
 _ALIGNED = 16  # bytes, of a line's store: 64 are no faster, and not every machine has them
 _ONES = 0xFFFFFFFF
 _CASTAGNOLI = 0x82F63B78  # CRC32C's polynomial, the lowest power in the highest bit
-_CRC32C = "llvm.x86.sse42.crc32.64.64"
+_CRC32C = "llvm.x86.sse42.crc32"
 
 
 def pays(size: int) -> bool:
@@ -69,27 +69,52 @@ def gather(addresses: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[
     )
 
 
-def crc32c(content: NDArray[np.uint8]) -> int:
-    """Return the CRC32C of contiguous bytes, of which memory has more than the caches.
+def find_damaged(addresses: NDArray[np.int64], size: int) -> int:
+    """Return which block does not end in the CRC32C of the bytes before; -1 if all do.
 
-    Small ones, the first gigabyte and machines that are no x86 get the other package's.
+    Where several do not, it is any of them. Small blocks, the first gigabyte and machines that
+    are no x86 have the ``crc32c`` package; all others are checked in one go without the GIL,
+    for which a thread would have to wait after each.
+
+    Parameters
+    ----------
+    addresses : (block,) int64
+        Where a block's bytes begin.
+    size
+        A block's bytes, of which the last four are the checksum, little-endian.
     """
-    if len(content) < _SMALL or not pays(len(content)):
-        return crc32c_plain(content)
-    loops = _loops()
-    check = loops.check if loops else None
-    if check is None:
-        return crc32c_plain(content)
-    part = len(content) // (_CHECKED * _GRAIN) * _GRAIN
-    state = check(content.ctypes.data, part, _power(8 * part))
-    return crc32c_plain(content[_CHECKED * part :], state ^ _ONES)
+    if size >= _SMALL and pays(size * len(addresses)):
+        loops = _loops()
+        if loops is not None and loops.check is not None:
+            addresses = np.ascontiguousarray(addresses)
+            part = (size - _CRC) // (_CHECKED * _GRAIN) * _GRAIN
+            return loops.check(
+                addresses.ctypes.data, len(addresses), size - _CRC, part, _power(8 * part)
+            )
+    for number, address in enumerate(addresses.tolist()):
+        block = np.asarray(_Block(address, size))
+        if crc32c(block[:-_CRC]) != int.from_bytes(block[-_CRC:].tobytes(), "little"):
+            return number
+    return -1
+
+
+class _Block:
+    """Memory for numpy to look at: by ctypes each length would be a type of its own."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (address, True),  # read-only
+            "shape": (size,),
+            "typestr": "|u1",
+        }
 
 
 class _Loops(NamedTuple):
     """Machine code, and what keeps it; ``check`` is none where the processor has no CRC32C."""
 
     gather: Callable[[int, int, int, int, int], None]
-    check: Callable[[int, int, int], int] | None
+    check: Callable[[int, int, int, int, int], int] | None
     engine: Any
 
 
@@ -127,7 +152,7 @@ def _compiled() -> _Loops:
     engine.finalize_object()
     long, word = ctypes.c_int64, ctypes.c_uint32
     gather = ctypes.CFUNCTYPE(None, long, long, long, long, long)
-    check = ctypes.CFUNCTYPE(word, long, long, word)
+    check = ctypes.CFUNCTYPE(long, long, long, long, long, word)
     return _Loops(
         gather(engine.get_function_address("gather")),
         check(engine.get_function_address("check")) if checks else None,
@@ -245,32 +270,56 @@ def _write_gather(module: Any) -> None:
 
 
 def _write_check(module: Any) -> None:
-    """Write ``check(address, part, factor)``: the state of CRC32C behind so many equal parts.
+    """Write ``check(addresses, blocks, size, part, factor)``, which returns a damaged block.
 
-    Parts have states of their own, as CRC is linear: a part's length of zeros behind a state is
-    a factor, which is the same for all.
+    Of each block so many equal parts are read side by side, and what is left behind them. Parts
+    have states of their own, as CRC is linear: a part's length of zeros behind a state is a
+    factor, which is the same for all.
     """
     from llvmlite import ir
 
-    long, word = ir.IntType(64), ir.IntType(32)
-    write = _Body(module, "check", word, [long, long, word])
+    long, word, byte = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+    write = _Body(module, "check", long, [long, long, long, long, word])
     builder, number = write.builder, write.number
-    address, part, factor = write.function.args
-    crc = ir.Function(module, ir.FunctionType(long, [long, long]), _CRC32C)
-    begins = [write.sum(address, builder.mul(part, number(k))) for k in range(_CHECKED)]
+    addresses, blocks, size, part, factor = write.function.args
+    by_word = ir.Function(module, ir.FunctionType(long, [long, long]), f"{_CRC32C}.64.64")
+    by_byte = ir.Function(module, ir.FunctionType(word, [word, byte]), f"{_CRC32C}.32.8")
+    behind = builder.mul(part, number(_CHECKED))
+    words = builder.sub(size, builder.urem(builder.sub(size, behind), number(_WORD)))
 
-    def body(step: Any, *states: Any) -> list[Any]:
-        return [
-            builder.call(crc, [state, write.load(write.sum(begin, step), long)])
-            for state, begin in zip(states, begins, strict=True)
-        ]
+    def state_of(address: Any) -> Any:
+        """Write how a block's state is found."""
+        begins = [write.sum(address, builder.mul(part, number(k))) for k in range(_CHECKED)]
 
-    states = [number(_ONES), *[number(0)] * (_CHECKED - 1)]
-    total, *others = write.loop(number(0), part, _WORD, body, states)
-    total = builder.trunc(total, word)
-    for state in others:
-        total = builder.xor(_write_product(write, total, factor), builder.trunc(state, word))
-    builder.ret(total)
+        def side_by_side(step: Any, *states: Any) -> list[Any]:
+            return [
+                builder.call(by_word, [state, write.load(write.sum(begin, step), long)])
+                for state, begin in zip(states, begins, strict=True)
+            ]
+
+        def by_words(place: Any, state: Any) -> list[Any]:
+            return [builder.call(by_word, [state, write.load(write.sum(address, place), long)])]
+
+        def by_bytes(place: Any, state: Any) -> list[Any]:
+            return [builder.call(by_byte, [state, write.load(write.sum(address, place), byte)])]
+
+        states = [number(_ONES), *[number(0)] * (_CHECKED - 1)]
+        total, *others = write.loop(number(0), part, _WORD, side_by_side, states)
+        total = builder.trunc(total, word)
+        for state in others:
+            total = builder.xor(_write_product(write, total, factor), builder.trunc(state, word))
+        [whole] = write.loop(behind, words, _WORD, by_words, [builder.zext(total, long)])
+        [state] = write.loop(words, size, 1, by_bytes, [builder.trunc(whole, word)])
+        return builder.not_(state)
+
+    def body(block: Any, found: Any) -> list[Any]:
+        address = write.load(write.sum(addresses, builder.mul(block, number(_WORD))), long)
+        stored = write.load(write.sum(address, size), word)
+        differs = builder.icmp_unsigned("!=", state_of(address), stored)
+        return [builder.select(differs, block, found)]
+
+    [found] = write.loop(number(0), blocks, 1, body, [number(-1)])
+    builder.ret(found)
 
 
 def _write_product(write: _Body, one: Any, other: Any) -> Any:

@@ -70,7 +70,7 @@ def test_each_chunk_is_checked_once(tmp_path, monkeypatch, codec):
     checked = []
     plain = daskimg.store.Sharded.check
     monkeypatch.setattr(
-        daskimg.store.Sharded, "check", lambda *a: (checked.append(a[1]), plain(*a))[1]
+        daskimg.store.Sharded, "check", lambda *a: (checked.extend(a[1]), plain(*a))[1]
     )
     samples = daskimg.open_store(store_of(tmp_path, codec))
 

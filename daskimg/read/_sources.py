@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -110,16 +109,15 @@ class Maps:
         self.sharded = sharded
         self.sound = np.zeros(sharded.chunks, bool)
         self._shards: dict[int, tuple[Memory, NDArray[np.int64]]] = {}
-        self._lock = Lock()
 
     def get(self, shard: int) -> tuple[Memory, NDArray[np.int64]]:
         """Return a shard's content, and (chunk, 2) where each chunk begins and its bytes."""
-        if shard not in self._shards:
-            with self._lock:  # addresses are of one map: another, let go, would take them along
-                if shard not in self._shards:
-                    memory = self.sharded.mapped(shard)
-                    self._shards[shard] = memory, self.sharded.index(shard, memory)
-        return self._shards[shard]
+        found = self._shards.get(shard)
+        if found is None:
+            memory = self.sharded.mapped(shard)
+            # Of two threads both have the first one's: addresses are of one map.
+            found = self._shards.setdefault(shard, (memory, self.sharded.index(shard, memory)))
+        return found
 
 
 class Mapped:
@@ -156,18 +154,16 @@ class Mapped:
 
         Two threads may check one at once: they find the same.
         """
-        each = self.sharded.shard // self.sharded.chunk
-        for chunk in np.unique(chunks).tolist():
-            shard, number = divmod(chunk, each)
+        each, chunks = self.sharded.shard // self.sharded.chunk, np.unique(chunks)
+        for shard in np.unique(chunks[self._addresses[chunks] == 0] // each).tolist():
             memory, pairs = self._maps.get(shard)
-            if not self._addresses[chunk]:
-                first = shard * each
-                self._addresses[first : first + len(pairs)] = memory.ctypes.data + pairs[:, 0]
-            if self._check and not self._maps.sound[chunk]:
-                start, length = pairs[number].tolist()
-                self.sharded.check(chunk, memory[start : start + length])
-                self._maps.sound[chunk] = True
-            self._seen[chunk] = True  # last: from now on other threads rely on the address
+            first = shard * each
+            self._addresses[first : first + len(pairs)] = memory.ctypes.data + pairs[:, 0]
+        if self._check:
+            fresh = chunks[~self._maps.sound[chunks]]
+            self.sharded.check(fresh, self._addresses[fresh], self.sharded.plain_bytes)
+            self._maps.sound[fresh] = True
+        self._seen[chunks] = True  # last: from now on other threads rely on the address
 
 
 class Pooled:
@@ -283,10 +279,11 @@ class Pooled:
         pairs = pairs[start : start + self._unit // sharded.chunk]
         parts = [content[begin : begin + length] for begin, length in pairs.tolist()]
         if sharded.codec == "none":
-            for number, part in enumerate(parts):
-                if check:
-                    sharded.check(first + number, part)
-            return Piece(content, content.ctypes.data + pairs[:, 0])
+            addresses = content.ctypes.data + pairs[:, 0]
+            if check:
+                chunks = first + np.arange(len(parts))
+                sharded.check(chunks, addresses, sharded.plain_bytes)
+            return Piece(content, addresses)
         memory, size = self.pool.memory(self._unit_bytes), sharded.chunk * sharded.sample_bytes
         try:
             for number, part in enumerate(parts):

@@ -19,7 +19,7 @@ from daskimg.fetch import is_url
 from daskimg.store._codecs import decode_into
 from daskimg.store._layout import chunk_name
 from daskimg.store._maps import mapped_file
-from daskimg.streams import crc32c
+from daskimg.streams import find_damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,8 +173,7 @@ class Sharded:
         chunks = -(-(stop - first) // self.chunk)
         pairs = content[start:-_CRC].view("<i8").reshape(-1, 2)[:chunks]
         begin, length = pairs.T
-        plain = _CRC + self.chunk * self.sample_bytes
-        long_enough = length == plain if self.codec == "none" else length >= _CRC
+        long_enough = length == self.plain_bytes if self.codec == "none" else length >= _CRC
         # Their sum might wrap; the difference cannot, of what begins within the shard.
         fits = (begin >= 0) & (begin <= start) & long_enough & (length <= start - begin)
         if not fits.all():
@@ -189,21 +188,40 @@ class Sharded:
         StoreError
             Naming array, object and samples.
         """
-        first = shard * (self.shard // self.chunk)
-        for number, (begin, length) in enumerate(self.index(shard, content).tolist()):
-            self.check(first + number, content[begin : begin + length])
+        begins, lengths = self.index(shard, content).T
+        chunks = shard * (self.shard // self.chunk) + np.arange(len(begins))
+        addresses = content.ctypes.data + begins
+        for same in np.unique(lengths).tolist():  # one, unless they are compressed
+            which = lengths == same
+            self.check(chunks[which], addresses[which], same)
 
-    def check(self, chunk: int, encoded: NDArray[np.uint8]) -> None:
-        """Refuse a chunk whose bytes, crc32c included, are not as they were written.
+    def check(self, chunks: NDArray[np.int64], addresses: NDArray[np.int64], size: int) -> None:
+        """Refuse chunks whose bytes, crc32c included, are not as they were written.
+
+        Parameters
+        ----------
+        chunks : (chunk,) int64
+            Their numbers.
+        addresses : (chunk,) int64
+            Where they begin in memory.
+        size
+            Bytes of each, as it is stored.
 
         Raises
         ------
         StoreError
-            Naming array, object and samples.
+            Naming array, object and samples of one that is damaged.
         """
-        if not _is_sound(encoded):
+        damaged = find_damaged(addresses, size)
+        if damaged >= 0:
+            chunk = int(chunks[damaged])
             shard = chunk * self.chunk // self.shard
             raise self.damage(shard, self._chunk_span(chunk), "has a damaged chunk (crc32c)")
+
+    @property
+    def plain_bytes(self) -> int:
+        """Bytes of a chunk that is not compressed, its crc32c included."""
+        return self.chunk * self.sample_bytes + _CRC
 
     def decode(
         self, chunk: int, encoded: NDArray[np.uint8], out: NDArray[np.uint8], *, check: bool
@@ -216,7 +234,7 @@ class Sharded:
             If the chunk is damaged.
         """
         if check:
-            self.check(chunk, encoded)
+            self.check(np.array([chunk]), np.array([encoded.ctypes.data]), len(encoded))
         try:
             decode_into(self.codec, encoded[:-_CRC], out)
         except (RuntimeError, ValueError):  # what numcodecs raises where it is not checked
@@ -283,7 +301,4 @@ def _codec_of(codecs: list[dict[str, Any]]) -> Codec:
 
 def _is_sound(content: NDArray[np.uint8]) -> bool:
     """Tell whether bytes end in the crc32c of those before."""
-    if len(content) < _CRC:
-        return False
-    written = int.from_bytes(content[-_CRC:].tobytes(), "little")
-    return crc32c(content[:-_CRC]) == written
+    return len(content) >= _CRC and find_damaged(np.array([content.ctypes.data]), len(content)) < 0

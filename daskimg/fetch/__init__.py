@@ -39,7 +39,8 @@ from daskimg.fetch._sources import (
     read_part,
     under_extensions,
 )
-from daskimg.fetch._systems import Content, Listed, storage_options
+from daskimg.fetch._system import Content, Listed
+from daskimg.fetch._systems import storage_options
 from daskimg.fetch._traffic import Kind, Traffic, traffic
 
 __all__ = [

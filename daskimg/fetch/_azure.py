@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 
-from daskimg.fetch._systems import Listed, Page, Plain
+from daskimg.fetch._plain import Plain
+from daskimg.fetch._system import Listed, Page
 from daskimg.fetch._traffic import meter
 
 if TYPE_CHECKING:
-    from daskimg.fetch._systems import Content
+    from daskimg.fetch._system import Content
 
 
 class Azure(Plain):

@@ -23,8 +23,10 @@ from daskimg.errors import OptionError, TransportError
 from daskimg.fetch._bodies import Body, body_into, body_of, once_each, patience, timeouts
 from daskimg.fetch._integrity import crc32c_of
 from daskimg.fetch._permissions import RefusedError, permission_of, refused
+from daskimg.fetch._plain import Plain
 from daskimg.fetch._retries import Fault, retried, status_fault
-from daskimg.fetch._systems import BeyondError, Listed, Page, Plain, in_loop
+from daskimg.fetch._system import BeyondError, Listed, Page
+from daskimg.fetch._systems import in_loop
 from daskimg.fetch._traffic import meter
 from daskimg.fetch._web import range_of
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from daskimg.fetch._bodies import Room
-    from daskimg.fetch._systems import Content
+    from daskimg.fetch._system import Content
     from daskimg.fetch._traffic import Kind
 
 _WRITER = "daskimg-writer"  # metadata of a created object: tells our own from another's

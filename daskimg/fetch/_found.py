@@ -14,7 +14,7 @@ from daskimg.fetch._shown import shown
 from daskimg.fetch._systems import remote, run
 
 if TYPE_CHECKING:
-    from daskimg.fetch._systems import System
+    from daskimg.fetch._system import System
 
 _MAGIC = re.compile(r"[*?\[]")
 

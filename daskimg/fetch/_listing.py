@@ -11,13 +11,14 @@ from daskimg.fetch._access import access_error, bucket_of, no_bucket
 from daskimg.fetch._found import expand
 from daskimg.fetch._paths import is_url, local_path, place_of
 from daskimg.fetch._shown import shown
-from daskimg.fetch._systems import Listed, remote, start
+from daskimg.fetch._system import Listed
+from daskimg.fetch._systems import remote, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from daskimg.fetch._systems import Page
+    from daskimg.fetch._system import Page
 
 _MAGIC = re.compile(r"[*?\[]")
 _WEB = ("http://", "https://")

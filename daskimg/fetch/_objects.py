@@ -18,13 +18,14 @@ from daskimg.fetch._ahead import find_ahead
 from daskimg.fetch._integrity import md5_of
 from daskimg.fetch._paths import is_url, local_path, refuse_slip
 from daskimg.fetch._shown import shown
-from daskimg.fetch._systems import Content, Listed, remote, run
+from daskimg.fetch._system import Content, Listed
+from daskimg.fetch._systems import remote, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from daskimg.fetch._bodies import Room
-    from daskimg.fetch._systems import Page, System
+    from daskimg.fetch._system import Page, System
 
 Outcome = TypeVar("Outcome")
 

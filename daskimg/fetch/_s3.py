@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from daskimg.fetch._plain import Plain
 from daskimg.fetch._retries import Fault, status_of
-from daskimg.fetch._systems import Listed, Page, Plain
+from daskimg.fetch._system import Listed, Page
 from daskimg.fetch._traffic import meter
 from daskimg.fetch._web import range_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from daskimg.fetch._systems import Content
+    from daskimg.fetch._system import Content
     from daskimg.fetch._traffic import Kind
 
 _OVERLAPS = 409  # ConditionalRequestConflict, OperationAborted: another request is under way

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from daskimg.fetch._paths import Place
-    from daskimg.fetch._systems import System
+    from daskimg.fetch._system import System
 
 Outcome = TypeVar("Outcome")
 

@@ -7,8 +7,8 @@ from typing import Any
 from daskimg.errors import SampleError
 from daskimg.fetch._bodies import body_of, timeouts
 from daskimg.fetch._integrity import promise_of
+from daskimg.fetch._plain import Plain
 from daskimg.fetch._retries import retried, status_fault
-from daskimg.fetch._systems import Plain
 
 _GONE = (404, 410)
 _BEYOND = 416  # nothing of the range asked for is there

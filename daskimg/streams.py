@@ -73,8 +73,8 @@ def find_damaged(addresses: NDArray[np.int64], size: int) -> int:
     """Return which block does not end in the CRC32C of the bytes before; -1 if all do.
 
     Where several do not, it is any of them. Small blocks, the first gigabyte and machines that
-    are no x86 have the ``crc32c`` package; all others are checked in one go without the GIL,
-    for which a thread would have to wait after each.
+    are no x86 have the ``crc32c`` package. All others are checked in one go without the GIL:
+    after each block a thread would wait for it.
 
     Parameters
     ----------
@@ -124,6 +124,8 @@ _made: list[_Loops | None] = []
 
 def _loops() -> _Loops | None:
     """Return the loops, made once; none where LLVM knows not the processor, or may make none."""
+    if _made:  # without the lock, which a forked process may find held for ever
+        return _made[0]
     with _LOCK:
         if not _made:
             try:

@@ -5,7 +5,9 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -288,7 +290,7 @@ def test_the_next_epoch_reads_into_memory_that_is_there(urls, image, codec, monk
 
     def seen(sharded, shard, memory, **given):
         content = received(sharded, shard, memory, **given)
-        assert content.ctypes.data == memory.ctypes.data
+        assert content.ctypes.data == memory().ctypes.data
         assert not content.flags.writeable
         arrived.append(content.ctypes.data)
         return content
@@ -302,6 +304,101 @@ def test_the_next_epoch_reads_into_memory_that_is_there(urls, image, codec, monk
 
     assert len(arrived) == 30
     assert set(arrived[10:12]) <= set(arrived[:10]), "from its very beginning"
+
+
+class Scripted:
+    """A folder that gives one content after the other, and notes whether it was to check it."""
+
+    url = "gs://bucket/a"
+
+    def __init__(self, *contents):
+        self.contents, self.checked = list(contents), []
+
+    def read_into(self, name, room, *, checked):
+        self.checked.append(checked)
+        content = self.contents.pop(0)
+        if content is None:
+            raise FileNotFoundError(name)
+        memory = room(len(content))
+        memory[:] = content
+        return memory
+
+
+@pytest.fixture
+def whole(urls):
+    """A shard, and its array."""
+    sharded = daskimg.open_store(urls["zstd"]).sharded("image")
+    memory = np.zeros(sharded.largest, np.uint8)
+    content = bytes(sharded.received(3, lambda: memory, check=True))
+    return content, sharded
+
+
+def received_from(folder, sharded, *, check=True):
+    memory = np.zeros(sharded.largest, np.uint8)
+    return bytes(replace(sharded, folder=folder).received(3, lambda: memory, check=check))
+
+
+WRONG = {
+    "missing": lambda content: None,
+    "empty": lambda content: b"",
+    "short": lambda content: content[: len(content) // 2],
+    "longer": lambda content: content + bytes(9),
+    "much longer": lambda content: content + bytes(1 << 20),
+    "flipped": lambda content: content[:40] + bytes([content[40] ^ 1]) + content[41:],
+    "another index": lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_whatever_is_wrong_with_a_shard_it_is_read_once_more(whole, fault):
+    content, sharded = whole
+    wrong = WRONG[fault](content)
+    folder = Scripted(wrong, content)
+
+    assert received_from(folder, sharded) == content
+    assert folder.checked == [False, True], "by the server's hash, which repeats what differs"
+    with pytest.raises(daskimg.StoreError, match=r"image/c/3/0/0/0 .* samples 60 to") as error:
+        received_from(Scripted(wrong, wrong), sharded)
+    assert error.value.__context__ is None or error.value.__suppress_context__
+
+
+def test_unchecked_shards_are_read_by_the_servers_hash_alone(whole):
+    content, sharded = whole
+    flipped, folder = WRONG["flipped"](content), Scripted(WRONG["flipped"](content))
+
+    assert received_from(folder, sharded, check=False) == flipped
+    assert folder.checked == [True]
+
+
+def settled(pools):
+    """Return the bytes given out, and the memory held, once what was on its way has come."""
+    deadline = time.monotonic() + 10
+    while any(pool._taken for pool in pools) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return [(pool._taken, pool._spare) for pool in pools]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("reuse", [False, True])
+def test_an_epoch_that_is_over_or_failed_keeps_no_memory(
+    own, gcs, image, tmp_path, codec, cached, reuse
+):
+    url = shelves.write_store(own.replace("/a", "/b"), image, shard=SHARD, chunk=5, codec=codec)
+    samples, name = daskimg.open_store(url), f"{url.removeprefix('gs://')}/image/c/3/0/0/0"
+    settings = {"reuse": reuse, "cache": tmp_path if cached else None, "window_bytes": WINDOW}
+    epoch = samples.batches(16, shuffle=True, **settings)
+    pools = {epoch._reader.pool, *(each.pool for each in epoch._reader._steps.pooled)}
+    content = gcs.system.cat_file(name)
+
+    gcs.system.pipe_file(name, content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    for _ in range(3):
+        with pytest.raises(daskimg.StoreError):
+            list(epoch)
+        assert settled(pools) == [(0, [])] * len(pools)
+    gcs.system.pipe_file(name, content)
+    list(epoch)
+    assert settled(pools) == [(0, [])] * len(pools)
 
 
 def test_a_store_written_anew_is_not_read_from_old_files(gcs, image, tmp_path):

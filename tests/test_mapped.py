@@ -65,6 +65,20 @@ def test_checks_can_be_left_out(tmp_path):
     assert np.argwhere((found != good).reshape(-1)).tolist() == [[20 * SIZE + 20]]
 
 
+def test_of_two_threads_that_map_a_shard_both_have_the_same(tmp_path, monkeypatch):
+    sharded = daskimg.open_store(store_of(tmp_path)).sharded("image")
+    maps, plain, found = Maps(sharded), daskimg.store.Sharded.mapped, []
+
+    def late(sharded, shard):
+        monkeypatch.undo()
+        found.append(maps.get(shard))  # another thread, in the meantime
+        return plain(sharded, shard)
+
+    monkeypatch.setattr(daskimg.store.Sharded, "mapped", late)
+    assert maps.get(1) is found[0]
+    assert maps.get(1) is found[0]
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_each_chunk_is_checked_once(tmp_path, monkeypatch, codec):
     checked = []

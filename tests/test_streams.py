@@ -97,6 +97,13 @@ def test_the_checksum_is_that_of_the_standard(monkeypatch, at_once, compiled, co
     assert streams.find_damaged(addresses_of(block[None]), 36) == 0
 
 
+def test_a_forked_process_does_not_wait_for_a_lock_that_was_held(at_once):
+    assert streams._loops() is not None
+
+    with streams._LOCK:
+        assert streams._loops() is not None
+
+
 def test_nothing_is_compiled_before_it_pays(monkeypatch):
     monkeypatch.setattr(streams, "_RENT", Rent(1 << 20))
     compiled = []

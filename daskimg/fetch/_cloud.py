@@ -13,7 +13,7 @@ import re
 import uuid
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from gcsfs.core import GCSFileSystem
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from daskimg.fetch._bodies import Room
     from daskimg.fetch._system import Content
     from daskimg.fetch._traffic import Kind
+
+Taken = TypeVar("Taken", bytes, memoryview)
 
 _WRITER = "daskimg-writer"  # metadata of a created object: tells our own from another's
 _UNLIKE = re.compile(r"(crc32c|md5).*match", re.IGNORECASE | re.DOTALL)
@@ -137,25 +139,25 @@ class Cloud(Plain):
         headers = range_of(start, stop)
         query = {} if generation is None else {"generation": generation}
         try:
-            whole: bytes = await self._got(
-                path, partial(body_of, limit=limit), headers=headers, query=query
-            )
+            taken = partial(body_of, limit=limit)
+            return await self._got(path, taken, headers=headers, query=query)
         except BeyondError:
             return b""
-        return whole
 
     async def read_into(self, path: str, room: Room, *, checked: bool) -> memoryview:
         """Return an object, in memory that is given for it."""
-        taken = partial(body_into, room=room, checked=checked)
-        content: memoryview = await self._got(path, taken)
-        return content
+        return await self._got(path, partial(body_into, room=room, checked=checked))
 
-    async def _got(self, path: str, taken: Callable[[Any], Awaitable[Any]], **request: Any) -> Any:
+    async def _got(
+        self, path: str, taken: Callable[[Any], Awaitable[Taken]], **request: Any
+    ) -> Taken:
         """Return the body of an object, as it is taken."""
         url = self.system.url(path)
 
-        async def once() -> Any:
-            return (await self.system.exchange("GET", url, taken=taken, **request))[3]
+        async def once() -> Taken:
+            answer = await self.system.exchange("GET", url, taken=taken, **request)
+            content: Taken = answer[3]
+            return content
 
         return await retried(once, f"gs://{path}", "read", self.system._location)
 

@@ -33,9 +33,9 @@ class Promise(NamedTuple):
     md5: str | None = None
 
     @property
-    def of_length(self) -> Promise:
-        """What it says of the length alone."""
-        return Promise(self.length)
+    def has_hash(self) -> bool:
+        """Whether it says more than the length."""
+        return self.crc32c is not None or self.md5 is not None
 
 
 def crc32c_of(content: bytes | bytearray | memoryview) -> str:

@@ -171,7 +171,7 @@ class Cache:
             # Without fsync: after a crash of the machine its length or its crc32c may be wrong,
             # and both are looked at by every process that reads it.
             _write_all(descriptor, content.data)
-            self._sound[name] = _file_of(descriptor)  # the system gives back what it was given
+            self._sound[name] = _file_of(descriptor)  # of no use to anybody if it is not renamed
             with self._locked("room"):  # or who counts the files sees it under neither name
                 temporary.replace(self._folder / name)
         except OSError:  # a full disk: what was fetched is good all the same

@@ -233,8 +233,9 @@ class Effort:
     cache_bytes
         The most that it may hold; the longest unused goes first.
     check
-        ``first``: compare each chunk of a file with its crc32c when this process first touches
-        it, and each of a shard that comes from a bucket. ``never``: not.
+        ``first``: compare each chunk of a file with its crc32c when it is first touched since
+        the store was opened, and each of a shard that comes from a bucket; what is damaged in
+        place later is not seen. ``never``: not.
     """
 
     threads: int | None = None

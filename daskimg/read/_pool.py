@@ -60,6 +60,42 @@ class _Held:
         return self.future.done() and not self.users
 
 
+class Arrival:
+    """Memory of a pool for what arrives, taken when it is asked for.
+
+    Parameters
+    ----------
+    pool
+        Whose it is.
+    size
+        Its bytes.
+    """
+
+    def __init__(self, pool: Pool, size: int) -> None:
+        self._pool, self._size = pool, size
+        self._memory: NDArray[np.uint8] | None = None
+
+    def memory(self) -> NDArray[np.uint8]:
+        """Return (size,) uint8, the same each time."""
+        if self._memory is None:
+            self._memory = self._pool.memory(self._size)
+        return self._memory
+
+    def become(self, piece: Piece) -> Piece:
+        """Return the piece that came of it, which has the memory if it lies there."""
+        if self._memory is None:
+            return piece
+        if np.may_share_memory(piece.memory, self._memory):
+            return piece._replace(memory=self._memory, reusable=True)
+        self._pool.put_back(self._memory)
+        return piece
+
+    def fail(self) -> None:
+        """Do without the memory: who was interrupted knows not what still writes there."""
+        if self._memory is not None:
+            self._pool.write_off(self._size)
+
+
 class Pool:
     """Pieces, up to a number of bytes. Every method is safe in threads.
 
@@ -165,9 +201,10 @@ class Pool:
         return self._wanted_bytes >= self.capacity
 
     def memory(self, size: int) -> NDArray[np.uint8]:
-        """Return (size,) uint8 to decode into: a dropped piece's, if there is one.
+        """Return (size,) uint8 to fill: a dropped piece's, if there is one.
 
-        Pages that are new cost as much as decoding into them.
+        Pages that are new cost as much as filling them. It comes back as a piece that is
+        reusable, by ``put_back``, or not: ``write_off``.
         """
         with self._lock:
             self._taken += size
@@ -182,6 +219,11 @@ class Pool:
         """Take memory back that became no piece."""
         with self._lock:
             self._reuse(memory)
+
+    def write_off(self, size: int) -> None:
+        """Take note that memory does not come back: something may still write into it."""
+        with self._lock:
+            self._taken -= size
 
     def close(self) -> None:
         """Call off what no thread has begun to load, and drop what nobody reads.
@@ -253,7 +295,8 @@ class Pool:
 
     def _reuse(self, memory: NDArray[np.uint8]) -> None:
         self._taken -= len(memory)
-        self._spare.append(memory)
+        if not self._closed:
+            self._spare.append(memory)
 
 
 def _run(future: Future[Any], load: Callable[[], Any]) -> None:

@@ -143,9 +143,12 @@ class Reader:
             self.pool.take_over(spare)
 
     def release(self) -> None:
-        """Keep reused memory for the next epoch; nothing is written into it any more."""
+        """Let memory go, what is reused to the next epoch; nothing is written there any more."""
+        spare = self.pool.emptied()
+        for each in self._steps.pooled:
+            each.pool.emptied()
         if self._ring:
-            self._arrays.keep(self._ring_kind, Memories(self._ring, self.pool.emptied()))
+            self._arrays.keep(self._ring_kind, Memories(self._ring, spare))
             self._ring = deque()
 
     def _memory(self, lines: int) -> dict[str, NDArray[Any]]:
@@ -195,9 +198,10 @@ def _pooled_bytes(arrays: Iterable[Sharded], span: int, threads: int) -> int:
 
 
 def _transfer_bytes(pooled: Iterable[Looked]) -> int:
-    """Return what a shard on its way takes beside its piece: it arrives in parts, to be joined.
+    """Return what a shard on its way takes beside its piece.
 
-    The joined one is the piece itself, unless it is compressed or kept in a file.
+    From most kinds of storage it comes in memory of its own, in parts, to be joined; that is the
+    piece itself, unless it is compressed or kept in a file.
     """
     return max(
         (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from daskimg.read._pool import Piece, Pool, Wish
+from daskimg.read._pool import Arrival, Piece, Pool, Wish
 from daskimg.store import open_sharded
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ class Mapped:
 
         Two threads may check one at once: they find the same.
         """
+        if not len(chunks):
+            return
         each, chunks = self.sharded.shard // self.sharded.chunk, np.unique(chunks)
         for shard in np.unique(chunks[self._addresses[chunks] == 0] // each).tolist():
             memory, pairs = self._maps.get(shard)
@@ -174,7 +176,8 @@ class Pooled:
     sharded
         The array.
     pool
-        Of decoded memory, shared by the arrays of a reader; or of mapped files of the cache.
+        Of what is decoded or has arrived, shared by the arrays of a reader; or of mapped files
+        of the cache.
     check
         Whether chunks are compared with their crc32c: those of files as they are read for the
         first time, those of requests each time.
@@ -236,39 +239,39 @@ class Pooled:
 
     def _load(self, unit: int) -> Piece:
         """Return a piece, read and decoded."""
-        sharded = self.sharded
-        shard = unit * self._unit // sharded.shard
-        first = unit * self._unit // sharded.chunk
         if isinstance(self._kept, Maps):
-            found = self._kept.sound[first : first + self._unit // sharded.chunk]
-            piece = self._piece(
-                first, *self._kept.get(shard), check=self._check and not found.all()
-            )
-            found |= self._check
-            return piece
+            return self._from_file(unit, self._kept)
+        arrival = Arrival(self.pool, self.sharded.largest)
+        try:
+            return arrival.become(self._from_bucket(unit, self._kept, arrival))
+        except BaseException:
+            arrival.fail()
+            raise
 
+    def _from_file(self, unit: int, maps: Maps) -> Piece:
+        first, chunks = unit * self._unit // self.sharded.chunk, self._unit // self.sharded.chunk
+        sound = maps.sound[first : first + chunks]
+        found = maps.get(unit * self._unit // self.sharded.shard)
+        piece = self._piece(first, *found, check=self._check and not sound.all())
+        if self._check:
+            sound[:] = True
+        return piece
+
+    def _from_bucket(self, shard: int, cache: Cache | None, arrival: Arrival) -> Piece:
+        """Return a shard, which is a unit of its own there."""
+        sharded, first = self.sharded, shard * (self.sharded.shard // self.sharded.chunk)
         # What lies in a cache is checked whatever is wished: others may have written there.
-        check = self._check or self._kept is not None
-        memory: Memory | None = None
+        check = self._check or cache is not None
 
         def fetch() -> Memory:
-            nonlocal memory
-            memory = self.pool.memory(sharded.largest) if memory is None else memory
-            return sharded.received(shard, memory, check=check)
+            return sharded.received(shard, arrival.memory, check=check)
 
         def use(content: Memory, sound: bool) -> Piece:
             return self._piece(first, content, sharded.index(shard, content), check=not sound)
 
-        if self._kept is None:
-            piece = use(fetch(), True)
-        else:
-            piece = self._kept.get(sharded.stamps[shard], fetch, use)
-        if memory is None:
-            return piece
-        if np.may_share_memory(piece.memory, memory):
-            return piece._replace(memory=memory, reusable=True)
-        self.pool.put_back(memory)
-        return piece
+        if cache is None:
+            return use(fetch(), True)
+        return cache.get(sharded.stamps[shard], fetch, use)
 
     def _piece(
         self, first: int, content: Memory, pairs: NDArray[np.int64], *, check: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -108,15 +109,18 @@ class Sharded:
         """
         return self._whole(shard, lambda name: mapped_file(Path(self.folder.url, name)))
 
-    def received(self, shard: int, memory: NDArray[np.uint8], *, check: bool) -> NDArray[np.uint8]:
+    def received(
+        self, shard: int, memory: Callable[[], NDArray[np.uint8]], *, check: bool
+    ) -> NDArray[np.uint8]:
         """Return the read-only bytes of a shard of a bucket.
 
         Parameters
         ----------
         shard
             Its number.
-        memory : (``largest``,) uint8
-            What it is read into, where it comes from storage for which that can be done.
+        memory
+            Gives (``largest``,) uint8 to receive it in, the same each time; not called for
+            storage whose objects come in memory of their own.
         check
             Whether its chunks are compared with their crc32c, or only all of it with the hash
             that the server gives, if it gives one.
@@ -126,19 +130,20 @@ class Sharded:
         StoreError
             If it is missing, not as long as it was committed, or damaged.
         """
-        if not check:
-            return self._read(shard, memory, checked=True)
-        content = self._read(shard, memory, checked=False)
-        try:
-            self.check_all(shard, content)
-        except StoreError:  # so it lies there, or it was damaged on its way: the server tells
-            content = self._read(shard, memory, checked=True)
-            self.check_all(shard, content)
-        return content
+        if check:
+            # What is damaged lies there so, or was damaged on its way: the server's hash tells.
+            with suppress(StoreError):
+                return self._checked(shard, self._read(shard, memory, checked=False))
+        content = self._read(shard, memory, checked=True)
+        return self._checked(shard, content) if check else content
 
-    def _read(self, shard: int, memory: NDArray[np.uint8], *, checked: bool) -> NDArray[np.uint8]:
+    def _read(
+        self, shard: int, memory: Callable[[], NDArray[np.uint8]], *, checked: bool
+    ) -> NDArray[np.uint8]:
         def room(size: int) -> memoryview:
-            return memory.data[:size] if size <= len(memory) else memoryview(bytearray(size))
+            if size > self.largest:
+                raise self._of_size(shard, size)
+            return memory().data[:size]
 
         def read(name: str) -> NDArray[np.uint8]:
             content = self.folder.read_into(name, room, checked=checked)
@@ -152,11 +157,13 @@ class Sharded:
             content = read(self._object(shard))
         except FileNotFoundError:
             raise self.damage(shard, self._span(shard), "is missing") from None
-        size = self.stamps[shard][0]
-        if len(content) != size:
-            fault = f"has {len(content):,} bytes, not {size:,}"
-            raise self.damage(shard, self._span(shard), fault)
+        if len(content) != self.stamps[shard][0]:
+            raise self._of_size(shard, len(content))
         return content
+
+    def _of_size(self, shard: int, size: int) -> StoreError:
+        fault = f"has {size:,} bytes, not {self.stamps[shard][0]:,}"
+        return self.damage(shard, self._span(shard), fault)
 
     def index(self, shard: int, content: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return (chunk, 2): where in the shard each of its chunks begins, and its bytes.
@@ -180,20 +187,15 @@ class Sharded:
             raise self.damage(shard, (first, stop), "has an index that points elsewhere")
         return pairs.astype(np.int64)
 
-    def check_all(self, shard: int, content: NDArray[np.uint8]) -> None:
-        """Refuse a shard whose index, or one of whose chunks, is not as it was written.
-
-        Raises
-        ------
-        StoreError
-            Naming array, object and samples.
-        """
+    def _checked(self, shard: int, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a shard's bytes if its index and all chunks are as they were written."""
         begins, lengths = self.index(shard, content).T
         chunks = shard * (self.shard // self.chunk) + np.arange(len(begins))
         addresses = content.ctypes.data + begins
         for same in np.unique(lengths).tolist():  # one, unless they are compressed
             which = lengths == same
             self.check(chunks[which], addresses[which], same)
+        return content
 
     def check(self, chunks: NDArray[np.int64], addresses: NDArray[np.int64], size: int) -> None:
         """Refuse chunks whose bytes, crc32c included, are not as they were written.

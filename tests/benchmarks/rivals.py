@@ -143,24 +143,30 @@ def raw_gets(server, names, connections):
 
 
 @contextlib.contextmanager
-def ffcv(python, plain, shape, threads, epochs):
+def ffcv(python, place, plain, shape, threads, epochs):
     """Provide what reads epochs of the same pictures by FFCV, in an interpreter that has it.
 
-    It returns the seconds that they took, and the seconds of CPU; ``anew``, by a new loader.
+    It returns the seconds that they took, and the seconds of CPU.
     """
     script = Path(__file__).with_name("ffcv_loader.py")
-    command = [python, script, plain, *shape[:2], threads, epochs, BATCH]
+    command = [python, script, place, plain, *shape[:2], threads, epochs, BATCH]
     with subprocess.Popen(
         [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True, bufsize=1,
     ) as process:  # fmt: skip
 
-        def read(line="read"):
-            process.stdin.write(f"{line}\n")
-            return tuple(map(float, process.stdout.readline().split()))
+        def read():
+            process.stdin.write("read\n")
+            return seconds(process.stdout.readline())
 
         yield read
         process.stdin.close()
+
+
+def seconds(told):
+    """Return what another process told: the seconds it took, and the seconds of CPU."""
+    took, spent = map(float, told.split())
+    return took, spent
 
 
 def forget_pages(folder):

@@ -10,6 +10,7 @@ import json
 import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -94,7 +95,7 @@ class Sharded:
         """Return the array as it would be, were its pictures of another size."""
         return replace(self, shape=(self.shape[0], height, width, *self.shape[3:]))
 
-    @property
+    @cached_property  # there may be tens of thousands
     def largest(self) -> int:
         """Bytes of the largest shard, as it is stored."""
         return max(size for size, _ in self.stamps)

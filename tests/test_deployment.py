@@ -62,7 +62,7 @@ def test_kubernetes_takes_each_file(schemas, path):
     ("right", "wrong", "found"),
     [
         ("serviceAccountName: daskimg", "serviceAcountName: daskimg", "serviceAcountName"),
-        ("replicas: 4", "replicas: four", "worker.replicas"),
+        ("replicas: 16", "replicas: sixteen", "worker.replicas"),
         ("runAsNonRoot: true", "runAsNonRoot: maybe", "runAsNonRoot"),
         ("cluster-name: daskimg", "cluster-name: another", "selects cluster 'another'"),
     ],

@@ -34,7 +34,7 @@ SIDE, EPOCHS = 224, 3
 LATENCY, CONNECTIONS = 0.05, 16
 ANEW = """
 import sys, time
-import daskimg, reading
+import daskimg.read, reading
 began, spent = time.perf_counter(), time.process_time()
 url, threads, epochs = sys.argv[1:]
 reading.read_store(daskimg.open_store(url), int(epochs), int(threads))
@@ -106,6 +106,7 @@ def warm(folder, shape, given):
     count = shape[0] * EPOCHS
     for title, rival, kernel, form in (
         ("uint8", "numpy.memmap", None, {}),
+        ("the same", "memmap, daskimg's copying", "copying", {}),
         ("float32 CHW, normalised", "memmap, fused kernel", "plain", FORM),
         ("the same", "memmap, daskimg's kernel", "past", FORM),
     ):

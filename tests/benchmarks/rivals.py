@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from daskimg import kernels
+from daskimg import kernels, streams
 
 BATCH, AHEAD = 256, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -25,7 +25,7 @@ class Memmap:
         self._path, self._shape, self._threads = path, shape, threads
         self._kernel = kernel
         self._pictures = None
-        dtype = np.uint8 if kernel is None else np.float32
+        dtype = np.float32 if kernel in ("plain", "past") else np.uint8
         one = (BATCH, int(np.prod(shape[1:])))
         self._ring = deque(np.zeros(one, dtype) for _ in range(AHEAD + 1))
 
@@ -44,9 +44,11 @@ class Memmap:
         if self._kernel is None:
             for line, slot in enumerate(slots.tolist()):
                 out[line] = self._pictures[slot]
+            return
+        addresses, lines = self._pictures.ctypes.data + slots * out.shape[1], np.arange(len(slots))
+        if self._kernel == "copying":
+            streams.gather(addresses, lines, out)
         else:
-            addresses = self._pictures.ctypes.data + slots * out.shape[1]
-            lines = np.arange(len(slots))
             kernels.gather_scaled(
                 addresses, lines, SCALE, SHIFT, out, True, self._kernel == "past"
             )

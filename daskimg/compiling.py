@@ -22,3 +22,8 @@ class Rent:
         """Count ``values`` more, and tell whether so many have come that compiling pays."""
         self._left -= values
         return self._left < 0
+
+    def foresee(self, values: int) -> None:
+        """Take note that so many values are to come: if they pay, nothing is rented before."""
+        if values > self._left:
+            self._left = -1

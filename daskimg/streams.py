@@ -49,6 +49,11 @@ def pays(size: int) -> bool:
     return _RENT.worth(size) and _loops() is not None
 
 
+def foresee(size: int) -> None:
+    """Take note that so many bytes are to be copied or checked: if they pay, they all are here."""
+    _RENT.foresee(size)
+
+
 def gather(addresses: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[Any]) -> None:
     """Copy samples that lie anywhere in memory, past the caches, without the GIL.
 
@@ -72,7 +77,7 @@ def gather(addresses: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[
 def find_damaged(addresses: NDArray[np.int64], size: int) -> int:
     """Return which block does not end in the CRC32C of the bytes before; -1 if all do.
 
-    Where several do not, it is any of them. Small blocks, the first gigabyte and machines that
+    Where several do not, it is any of them. Small blocks, the first gigabyte of short epochs and machines that
     are no x86 have the ``crc32c`` package. All others are checked in one go without the GIL:
     after each block a thread would wait for it.
 

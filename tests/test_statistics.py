@@ -321,6 +321,15 @@ def test_renting_ends_when_the_rent_paid_is_the_price():
     assert [rent.worth(40) for _ in range(4)] == [False, False, True, True]
 
 
+def test_who_foresees_that_it_pays_rents_nothing():
+    rent = Rent(100)
+
+    rent.foresee(100)
+    assert not rent.worth(10)
+    rent.foresee(91)
+    assert rent.worth(0)
+
+
 IMAGES = np.zeros((2, 4, 4, 3), np.uint8)
 
 

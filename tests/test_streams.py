@@ -136,6 +136,24 @@ def test_large_batches_are_copied_past_the_caches(tmp_path, at_once, monkeypatch
         npt.assert_array_equal(batch.image, image[batch.sample])
 
 
+@pytest.mark.parametrize("price", [2 * 14400, 2 * 14400 - 1])
+def test_an_epoch_that_pays_is_copied_past_the_caches_from_its_first_batch_on(
+    tmp_path, monkeypatch, price
+):
+    monkeypatch.setattr("daskimg.read._writers._LARGE", 1)
+    monkeypatch.setattr(streams, "_RENT", Rent(price))
+    copied, plain = [], streams.gather
+    monkeypatch.setattr(streams, "gather", lambda *run: copied.append(run) or plain(*run))
+    image = shelves.pictures(100)
+    samples = daskimg.open_store(shelves.write_store(tmp_path / "a", image, shard=20, chunk=5))
+
+    first = next(samples.batches(4, prefetch=0, threads=1))
+
+    assert image.nbytes == 14400
+    npt.assert_array_equal(first.image, image[:4])
+    assert bool(copied) is (price < 2 * image.nbytes)
+
+
 @pytest.mark.parametrize("refused", ["get_host_cpu_features", "create_mcjit_compiler"])
 def test_a_machine_for_which_nothing_can_be_compiled_reads_all_the_same(
     tmp_path, at_once, monkeypatch, refused

@@ -155,7 +155,7 @@ class Epoch:
             self._threads = ThreadPoolExecutor(self._options.workers, "daskimg-read")
             # Threads of an epoch that is let go half-way end when what they do is done.
             self._end = weakref.finalize(self, stop, self._threads)
-            self._reader.prepare()
+            self._reader.prepare(len(self._slots) - self._position)
         horizon, wanted = self._reader.horizon, self._reader.ahead + 1 - len(self._pending)
         while len(self._coming) < wanted and self._draw():
             pass

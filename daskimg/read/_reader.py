@@ -136,8 +136,9 @@ class Reader:
         tasks = [threads.submit(work, part) for part in parts if len(part)]
         return Pending(batch, tasks, share.behind)
 
-    def prepare(self) -> None:
-        """Take over memory that another epoch has left, before anything is read into it."""
+    def prepare(self, samples: int) -> None:
+        """Take over memory that another epoch has left, before any of some samples is read."""
+        self._steps.foresee(samples, self._lines)
         if self._options.reuse:
             self._ring, spare = self._arrays.memories(self._ring_kind)
             self.pool.take_over(spare)

@@ -75,6 +75,9 @@ class Steps(Protocol):
     pooled: tuple[Looked, ...]
     pool: Pool
 
+    def foresee(self, samples: int, lines: int) -> None:
+        """Take note that so many samples are to be read, in batches of so many lines."""
+
     def begin(self, share: Share, moment: Moment, arrays: Named) -> tuple[Batch, Work]:
         """Return a batch over some arrays, whose padding is zero, and what fills it."""
 
@@ -147,6 +150,12 @@ class Given:
         if self._changes.drawn is not None:
             fields[_HEATMAP] = Field(self._changes.drawn, np.dtype(np.float32))
         return fields
+
+    def foresee(self, samples: int, lines: int) -> None:
+        """Take note that so many samples are to be read, in batches of so many lines."""
+        for writer in self._writers.values():
+            if isinstance(writer, Copied):
+                writer.foresee(samples, lines)
 
     def begin(self, share: Share, moment: Moment, arrays: Named) -> tuple[Batch, Work]:
         """Return a batch over some arrays, and what fills it."""
@@ -224,6 +233,10 @@ class Applied:
         work(share.lines)
         example = {name: each[0] for name, each in _named(batch).items()}
         return self._function.learn(example, self._given.whose(batch.sample, share), moment)
+
+    def foresee(self, samples: int, lines: int) -> None:
+        """Take note that so many samples are to be read, in batches of so many lines."""
+        self._given.foresee(samples, lines)
 
     def begin(self, share: Share, moment: Moment, arrays: Named) -> tuple[Batch, Work]:
         """Return a batch over some arrays, and what fills it."""

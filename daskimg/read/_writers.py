@@ -59,6 +59,12 @@ class Copied(Writer):
         self.shape: tuple[int, ...] = source.sharded.shape[1:]
         self.dtype = source.sharded.dtype
 
+    def foresee(self, samples: int, lines: int) -> None:
+        """Take note that so many samples are to be written, in batches of so many lines."""
+        size = self._source.sharded.sample_bytes
+        if lines * size >= _LARGE:
+            streams.foresee(2 * samples * size)  # they are checked, too
+
     def write(self, slots: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Write the samples of some slots, which rise, into their lines of ``out``."""
         if isinstance(self._source, Cut):

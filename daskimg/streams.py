@@ -77,9 +77,9 @@ def gather(addresses: NDArray[np.int64], lines: NDArray[np.int64], out: NDArray[
 def find_damaged(addresses: NDArray[np.int64], size: int) -> int:
     """Return which block does not end in the CRC32C of the bytes before; -1 if all do.
 
-    Where several do not, it is any of them. Small blocks, the first gigabyte of short epochs and machines that
-    are no x86 have the ``crc32c`` package. All others are checked in one go without the GIL:
-    after each block a thread would wait for it.
+    Where several do not, it is any of them. Small blocks, the first gigabyte of short epochs and
+    machines that are no x86 have the ``crc32c`` package. All others are checked in one go
+    without the GIL: after each block a thread would wait for it.
 
     Parameters
     ----------

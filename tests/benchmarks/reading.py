@@ -297,7 +297,8 @@ def main():
             "remote": lambda: remote(folder, pictures, given),
             "ffcv": lambda: beside_ffcv(folder, pictures.shape, given),
         }
-        for part in dict.fromkeys(given.only.split(",") + ["ffcv"] * bool(given.ffcv)):
+        # New processes first: how dear new pages are depends on what others have left.
+        for part in dict.fromkeys(["ffcv"] * bool(given.ffcv) + given.only.split(",")):
             for row in runs[part]():
                 sys.stderr.write(f"{row}\n")
                 rows.append(row)

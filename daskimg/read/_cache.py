@@ -130,9 +130,10 @@ class Cache:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            facts, file = os.fstat(descriptor), _file_of(descriptor)
+            facts = os.fstat(descriptor)
             if not facts.st_nlink:
                 return None  # removed between the two calls
+            file = _file_of(facts)
             if facts.st_size != size:
                 self._forget(name, file)
                 return None
@@ -171,7 +172,9 @@ class Cache:
             # Without fsync: after a crash of the machine its length or its crc32c may be wrong,
             # and both are looked at by every process that reads it.
             _write_all(descriptor, content.data)
-            self._sound[name] = _file_of(descriptor)  # of no use to anybody if it is not renamed
+            self._sound[name] = _file_of(
+                os.fstat(descriptor)
+            )  # of no use to anybody if it is not renamed
             with self._locked("room"):  # or who counts the files sees it under neither name
                 temporary.replace(self._folder / name)
         except OSError:  # a full disk: what was fetched is good all the same
@@ -207,8 +210,7 @@ class Cache:
         """Remove a damaged file, unless another has taken its place; tell whether it is gone."""
         path = self._folder / name
         try:
-            facts = path.stat()
-            if (facts.st_ino, facts.st_mtime_ns) == file:
+            if _file_of(path.stat()) == file:
                 path.unlink()
         except FileNotFoundError:
             return True
@@ -234,9 +236,8 @@ class Cache:
             os.close(descriptor)
 
 
-def _file_of(descriptor: int) -> tuple[int, int]:
-    """Return what tells an open file from a later one of its name."""
-    facts = os.fstat(descriptor)
+def _file_of(facts: os.stat_result) -> tuple[int, int]:
+    """Return what tells a file from a later one of its name."""
     return facts.st_ino, facts.st_mtime_ns
 
 

@@ -156,7 +156,7 @@ class Mapped:
         """
         if not len(chunks):
             return
-        each, chunks = self.sharded.shard // self.sharded.chunk, np.unique(chunks)
+        each, chunks = self.sharded.chunks_per_shard, np.unique(chunks)
         for shard in np.unique(chunks[self._addresses[chunks] == 0] // each).tolist():
             memory, pairs = self._maps.get(shard)
             first = shard * each
@@ -248,18 +248,19 @@ class Pooled:
             arrival.fail()
             raise
 
-    def _from_file(self, unit: int, maps: Maps) -> Piece:
-        first, chunks = unit * self._unit // self.sharded.chunk, self._unit // self.sharded.chunk
-        sound = maps.sound[first : first + chunks]
-        found = maps.get(unit * self._unit // self.sharded.shard)
-        piece = self._piece(first, *found, check=self._check and not sound.all())
-        if self._check:
-            sound[:] = True
-        return piece
+    def _from_file(self, chunk: int, maps: Maps) -> Piece:
+        """Return a chunk, which is a unit of its own there."""
+        shard, number = divmod(chunk, self.sharded.chunks_per_shard)
+        content, pairs = maps.get(shard)
+        pairs = pairs[number : number + 1]
+        if self._check and not maps.sound[chunk]:
+            self.sharded.check_within(chunk, content, pairs)
+            maps.sound[chunk] = True
+        return self._piece(chunk, content, pairs)
 
     def _from_bucket(self, shard: int, cache: Cache | None, arrival: Arrival) -> Piece:
         """Return a shard, which is a unit of its own there."""
-        sharded, first = self.sharded, shard * (self.sharded.shard // self.sharded.chunk)
+        sharded, first = self.sharded, shard * self.sharded.chunks_per_shard
         # What lies in a cache is checked whatever is wished: others may have written there.
         check = self._check or cache is not None
 
@@ -267,35 +268,29 @@ class Pooled:
             return sharded.received(shard, arrival.memory, check=check)
 
         def use(content: Memory, sound: bool) -> Piece:
-            return self._piece(first, content, sharded.index(shard, content), check=not sound)
+            pairs = sharded.index(shard, content)
+            if not sound:
+                sharded.check_within(first, content, pairs)
+            return self._piece(first, content, pairs)
 
         if cache is None:
             return use(fetch(), True)
         return cache.get(sharded.stamps[shard], fetch, use)
 
-    def _piece(
-        self, first: int, content: Memory, pairs: NDArray[np.int64], *, check: bool
-    ) -> Piece:
-        """Return the chunks from ``first`` on, as many as are in a unit, of a shard's bytes."""
+    def _piece(self, first: int, content: Memory, pairs: NDArray[np.int64]) -> Piece:
+        """Return chunks of a shard's bytes, from number ``first`` on, decoded."""
         sharded = self.sharded
-        start = first % (sharded.shard // sharded.chunk)
-        pairs = pairs[start : start + self._unit // sharded.chunk]
-        parts = [content[begin : begin + length] for begin, length in pairs.tolist()]
         if sharded.codec == "none":
-            addresses = content.ctypes.data + pairs[:, 0]
-            if check:
-                chunks = first + np.arange(len(parts))
-                sharded.check(chunks, addresses, sharded.plain_bytes)
-            return Piece(content, addresses)
+            return Piece(content, content.ctypes.data + pairs[:, 0])
         memory, size = self.pool.memory(self._unit_bytes), sharded.chunk * sharded.sample_bytes
         try:
-            for number, part in enumerate(parts):
+            for number, (begin, length) in enumerate(pairs.tolist()):
                 out = memory[number * size : (number + 1) * size]
-                sharded.decode(first + number, part, out, check=check)
+                sharded.decode(first + number, content[begin : begin + length], out)
         except BaseException:
             self.pool.put_back(memory)
             raise
-        return Piece(memory, memory.ctypes.data + np.arange(len(parts)) * size, reusable=True)
+        return Piece(memory, memory.ctypes.data + np.arange(len(pairs)) * size, reusable=True)
 
 
 class Memories(NamedTuple):

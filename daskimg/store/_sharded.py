@@ -74,6 +74,16 @@ class Sharded:
         return -(-self.shape[0] // self.chunk)
 
     @property
+    def chunks_per_shard(self) -> int:
+        """Number of chunks in every shard but the last, which may have fewer."""
+        return self.shard // self.chunk
+
+    @property
+    def plain_bytes(self) -> int:
+        """Bytes of a chunk that is not compressed, its crc32c included."""
+        return self.chunk * self.sample_bytes + _CRC
+
+    @property
     def local(self) -> bool:
         """Whether its shards are files of this machine."""
         return not is_url(self.folder.url)
@@ -174,7 +184,7 @@ class Sharded:
         StoreError
             If the index is damaged, or points beyond the shard.
         """
-        start = len(content) - _CRC - 16 * (self.shard // self.chunk)
+        start = len(content) - _CRC - 16 * self.chunks_per_shard
         first, stop = self._span(shard)
         if start < 0 or not _is_sound(content[max(start, 0) :]):
             raise self.damage(shard, (first, stop), "has a damaged index")
@@ -190,13 +200,22 @@ class Sharded:
 
     def _checked(self, shard: int, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a shard's bytes if its index and all chunks are as they were written."""
-        begins, lengths = self.index(shard, content).T
-        chunks = shard * (self.shard // self.chunk) + np.arange(len(begins))
-        addresses = content.ctypes.data + begins
+        first = shard * self.chunks_per_shard
+        self.check_within(first, content, self.index(shard, content))
+        return content
+
+    def check_within(
+        self, first: int, content: NDArray[np.uint8], pairs: NDArray[np.int64]
+    ) -> None:
+        """Refuse chunks of a shard's content, from number ``first`` on: see ``check``.
+
+        ``pairs`` are theirs, of the index.
+        """
+        begins, lengths = pairs.T
+        chunks, addresses = first + np.arange(len(pairs)), content.ctypes.data + begins
         for same in np.unique(lengths).tolist():  # one, unless they are compressed
             which = lengths == same
             self.check(chunks[which], addresses[which], same)
-        return content
 
     def check(self, chunks: NDArray[np.int64], addresses: NDArray[np.int64], size: int) -> None:
         """Refuse chunks whose bytes, crc32c included, are not as they were written.
@@ -217,33 +236,24 @@ class Sharded:
         """
         damaged = find_damaged(addresses, size)
         if damaged >= 0:
-            chunk = int(chunks[damaged])
-            shard = chunk * self.chunk // self.shard
-            raise self.damage(shard, self._chunk_span(chunk), "has a damaged chunk (crc32c)")
+            raise self._chunk_damage(int(chunks[damaged]), "has a damaged chunk (crc32c)")
 
-    @property
-    def plain_bytes(self) -> int:
-        """Bytes of a chunk that is not compressed, its crc32c included."""
-        return self.chunk * self.sample_bytes + _CRC
-
-    def decode(
-        self, chunk: int, encoded: NDArray[np.uint8], out: NDArray[np.uint8], *, check: bool
-    ) -> None:
+    def decode(self, chunk: int, encoded: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         """Decode a compressed chunk into ``out``, (byte,) uint8, padding included.
 
         Raises
         ------
         StoreError
-            If the chunk is damaged.
+            If that cannot be done.
         """
-        if check:
-            self.check(np.array([chunk]), np.array([encoded.ctypes.data]), len(encoded))
         try:
             decode_into(self.codec, encoded[:-_CRC], out)
         except (RuntimeError, ValueError):  # what numcodecs raises where it is not checked
-            shard = chunk * self.chunk // self.shard
-            fault = "has a chunk that cannot be decoded"
-            raise self.damage(shard, self._chunk_span(chunk), fault) from None
+            raise self._chunk_damage(chunk, "has a chunk that cannot be decoded") from None
+
+    def _chunk_damage(self, chunk: int, fault: str) -> StoreError:
+        span = chunk * self.chunk, min(self.shape[0], (chunk + 1) * self.chunk)
+        return self.damage(chunk // self.chunks_per_shard, span, fault)
 
     def damage(self, shard: int, samples: tuple[int, int], fault: str) -> StoreError:
         """Return the error that names array, object and samples."""
@@ -259,9 +269,6 @@ class Sharded:
 
     def _span(self, shard: int) -> tuple[int, int]:
         return shard * self.shard, min(self.shape[0], (shard + 1) * self.shard)
-
-    def _chunk_span(self, chunk: int) -> tuple[int, int]:
-        return chunk * self.chunk, min(self.shape[0], (chunk + 1) * self.chunk)
 
 
 def open_sharded(committed: Committed, name: str) -> Sharded | None:

@@ -89,8 +89,11 @@ class Server:
             return _cut(asked)
         if writes or not reply.body or reply.status >= 400:
             return _plain(reply)  # there is no body to spoil
-        if rule.fault in ("truncate", "slow"):
-            return await _in_pieces(asked, reply, rule)
+        if rule.fault == "truncate":
+            return await _truncated(asked, reply)
+        if rule.fault == "slow":
+            step, pause = -(-len(reply.body) // 10), (rule.seconds or 1.0) / 10
+            return await _streamed(asked, reply, step, pause)
         return _plain(spoilt_reply(rule, reply))
 
     async def _stalled(
@@ -148,15 +151,23 @@ def _plain(reply: Reply) -> web.StreamResponse:
     return web.Response(status=reply.status, body=reply.body or None, headers=reply.headers)
 
 
-async def _streamed(asked: web.Request, reply: Reply) -> web.StreamResponse:
-    """Send a body bit by bit: asyncio would copy what the line does not take at once."""
+async def _begun(asked: web.Request, reply: Reply) -> web.StreamResponse:
+    """Send the head of an answer, for all of its body."""
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_length = len(reply.body)
     await response.prepare(asked)
-    body = memoryview(reply.body)
-    for start in range(0, len(body), _STEP):
-        await response.write(body[start : start + _STEP])
-    await response.write_eof()
+    return response
+
+
+async def _streamed(
+    asked: web.Request, reply: Reply, step: int = _STEP, pause: float = 0.0
+) -> web.StreamResponse:
+    """Send a body bit by bit: asyncio would copy what the line does not take at once."""
+    response, body = await _begun(asked, reply), memoryview(reply.body)
+    for start in range(0, len(body), step):
+        if pause:
+            await asyncio.sleep(pause)
+        await response.write(body[start : start + step])
     return response
 
 
@@ -167,20 +178,12 @@ def _cut(asked: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-async def _in_pieces(asked: web.Request, reply: Reply, rule: Rule) -> web.StreamResponse:
-    """Send half of a body and cut the connection, or all of it slowly."""
-    response = web.StreamResponse(status=reply.status, headers=reply.headers)
-    response.content_length = len(reply.body)
-    await response.prepare(asked)
-    if rule.fault == "truncate":
-        await response.write(reply.body[: len(reply.body) // 2])
-        await asyncio.sleep(0.02)  # for the half to leave before the cut
-        return _cut(asked)
-    step = -(-len(reply.body) // 10)
-    for start in range(0, len(reply.body), step):
-        await asyncio.sleep((rule.seconds or 1.0) / 10)
-        await response.write(reply.body[start : start + step])
-    return response
+async def _truncated(asked: web.Request, reply: Reply) -> web.StreamResponse:
+    """Send half of a body, and cut the connection."""
+    response = await _begun(asked, reply)
+    await response.write(reply.body[: len(reply.body) // 2])
+    await asyncio.sleep(0.02)  # for the half to leave before the cut
+    return _cut(asked)
 
 
 def application() -> web.Application:
